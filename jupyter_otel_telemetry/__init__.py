@@ -1,0 +1,1 @@
+"""Validated Jupyter events as OpenTelemetry log records."""
