@@ -1,0 +1,73 @@
+"""The errors of this package; each is also the built-in error a caller would catch."""
+
+from __future__ import annotations
+
+from difflib import get_close_matches
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Collection
+
+__all__ = ["SchemaConflict", "SchemaNotRegistered", "SchemaSourceError", "TelemetryError"]
+
+
+class TelemetryError(Exception):
+    """Base class of all errors that this package defines."""
+
+
+class SchemaNotRegistered(TelemetryError, ValueError):
+    """No schema is registered under this id and version.
+
+    `version` is None where a `$ref` names the schema, since a `$ref` cannot name a version; `wanted_by`
+    is then the id of the schema that holds the `$ref`.
+    """
+
+    def __init__(
+        self,
+        schema_id: str,
+        version: str | None,
+        known: Collection[tuple[str, str]],
+        wanted_by: str | None = None,
+    ) -> None:
+        super().__init__(schema_id, version, known, wanted_by)
+        self.schema_id, self.version, self.known, self.wanted_by = schema_id, version, known, wanted_by
+
+    def __str__(self) -> str:
+        what = f"schema {self.schema_id!r}"
+        if self.version is not None:
+            what += f" version {self.version}"
+        if self.wanted_by is not None:
+            what += f", to which a $ref of {self.wanted_by!r} points,"
+        return f"{what} is not registered; {self._hint()}"
+
+    def _hint(self) -> str:
+        if versions := sorted(version for schema_id, version in self.known if schema_id == self.schema_id):
+            return f"registered versions: {', '.join(versions)}"
+        if close := get_close_matches(self.schema_id, {schema_id for schema_id, _ in self.known}, n=1):
+            return f"did you mean {close[0]!r}?"
+        return "register it first"
+
+
+class SchemaConflict(TelemetryError, ValueError):
+    """Another schema is already registered under this id and version."""
+
+    def __init__(self, schema_id: str, version: str, difference: str) -> None:
+        super().__init__(schema_id, version, difference)
+        self.schema_id, self.version, self.difference = schema_id, version, difference
+
+    def __str__(self) -> str:
+        return (
+            f"schema {self.schema_id!r} version {self.version} is already registered with other content "
+            f"({self.difference}); give the changed schema a new version"
+        )
+
+
+class SchemaSourceError(TelemetryError, ValueError):
+    """A file, folder or URL does not yield a schema."""
+
+    def __init__(self, source: str, problem: str) -> None:
+        super().__init__(source, problem)
+        self.source, self.problem = source, problem
+
+    def __str__(self) -> str:
+        return f"no schema from {self.source}: {self.problem}"

@@ -1,0 +1,165 @@
+"""What JSON can hold: checked copies of it, and text of it that is always valid."""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Mapping
+from typing import Any
+
+import orjson
+
+__all__ = [
+    "MAX_DEPTH",
+    "NotJSONError",
+    "clean_text",
+    "int_text",
+    "json_bytes",
+    "json_copy",
+    "json_pointer",
+    "object_text",
+]
+
+MAX_DEPTH = 500
+"""Levels of nesting a value may have: half of Python's default recursion limit."""
+
+_ATOMS = frozenset({str, int, bool, float, type(None)})
+
+
+class NotJSONError(ValueError):
+    """A value, or something inside it at `path`, has no place in JSON."""
+
+    def __init__(self, path: tuple[str | int, ...], problem: str) -> None:
+        super().__init__(path, problem)
+        self.path, self.problem = path, problem
+
+    def __str__(self) -> str:
+        return f"{self.problem} at {json_pointer(self.path)}" if self.path else self.problem
+
+
+def json_copy(value: Any) -> Any:
+    """Copy a JSON value into dicts, lists and atoms of exactly those types.
+
+    Any mapping becomes a dict, a tuple a list, and an instance of a subclass of str, int or float the plain
+    value. NaN and infinities stay: JSON has no text for them, but OTLP can carry them.
+
+    Raises:
+        NotJSONError: `value` holds something else, a key that is no string, or more than `MAX_DEPTH` levels
+            (so also one that contains itself).
+
+    """
+    try:
+        return _copy(value, MAX_DEPTH)
+    except NotJSONError as error:
+        raise NotJSONError(_locate(value), error.problem) from None
+    except RecursionError:
+        raise NotJSONError((), "is nested too deeply for this call stack") from None
+
+
+def _copy(value: Any, depth: int) -> Any:
+    if depth < 0:
+        raise NotJSONError((), f"is nested deeper than {MAX_DEPTH} levels")
+    kind = type(value)
+    if kind in _ATOMS:
+        return value
+    if kind is dict or isinstance(value, Mapping):
+        return {
+            key if type(key) is str else _key(key): item if type(item) in _ATOMS else _copy(item, depth - 1)
+            for key, item in value.items()
+        }
+    if kind is list or isinstance(value, (list, tuple)):
+        return [item if type(item) in _ATOMS else _copy(item, depth - 1) for item in value]
+    if isinstance(value, str):
+        return str.__str__(value)
+    for plain in (int, float):
+        if isinstance(value, plain):
+            return plain(value)
+    raise NotJSONError((), f"is a {kind.__name__}, which JSON cannot hold")
+
+
+def _key(key: object) -> str:
+    if isinstance(key, str):
+        return str.__str__(key)
+    raise NotJSONError((), f"has a key of type {type(key).__name__}; keys must be strings")
+
+
+def _locate(value: Any) -> tuple[str | int, ...]:
+    """Find the path to the first thing in `value` that JSON cannot hold."""
+    path: list[str | int] = []
+    while isinstance(value, (Mapping, list, tuple)) and len(path) <= MAX_DEPTH:
+        items = value.items() if isinstance(value, Mapping) else enumerate(value)
+        for key, item in items:
+            try:
+                if isinstance(value, Mapping):
+                    _key(key)
+                _copy(item, MAX_DEPTH - len(path) - 1)
+            except NotJSONError:
+                break
+        else:
+            break
+        if not isinstance(key, (str, int)) or (isinstance(value, Mapping) and not isinstance(key, str)):
+            break
+        path.append(key)
+        value = item
+    # Where depth is the problem, the whole path would hide the message.
+    return tuple(path) if len(path) < 20 else ()  # noqa: PLR2004
+
+
+def json_pointer(path: tuple[str | int, ...] | list[str | int]) -> str:
+    """Format a path as a JSON Pointer (RFC 6901); the whole document is `/`, which reads better than ``."""
+    return "/" + "/".join(str(step).replace("~", "~0").replace("/", "~1") for step in path)
+
+
+def clean_text(text: str) -> str:
+    """Replace lone surrogates, which UTF-8 cannot carry, by U+FFFD."""
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        return text.encode("utf-16", "surrogatepass").decode("utf-16", "replace")
+    return text
+
+
+def int_text(number: int) -> str:
+    """Decimal text of an integer, or hexadecimal where Python's limit on digits forbids decimal."""
+    try:
+        return str(number)
+    except ValueError:
+        return hex(number)
+
+
+def json_bytes(value: Any) -> bytes:
+    """Encode as valid JSON, whatever `value` is: UTF-8, without spaces.
+
+    NaN and infinities become null, lone surrogates U+FFFD, and what JSON cannot hold its text.
+    """
+    try:
+        return orjson.dumps(value, option=orjson.OPT_PASSTHROUGH_SUBCLASS)
+    except TypeError:
+        return json.dumps(
+            _printable(value, MAX_DEPTH), ensure_ascii=False, allow_nan=False, separators=(",", ":")
+        ).encode()
+
+
+def _printable(value: Any, depth: int) -> Any:
+    if isinstance(value, str):
+        return clean_text(value)
+    if value is None or isinstance(value, bool):
+        return value
+    if isinstance(value, int):
+        text = int_text(value)
+        return text if text.lstrip("-").startswith("0x") else value
+    if isinstance(value, float):
+        return value if math.isfinite(value) else None
+    if depth and isinstance(value, Mapping):
+        return {clean_text(str(key)): _printable(item, depth - 1) for key, item in value.items()}
+    if depth and isinstance(value, (list, tuple, set, frozenset)):
+        return [_printable(item, depth - 1) for item in value]
+    return object_text(value)
+
+
+def object_text(value: object) -> str:
+    """Text of any object, also of one whose `__str__` fails."""
+    try:
+        return clean_text(str(value))
+    except Exception:  # noqa: BLE001 - a stranger's __str__ may raise anything
+        return f"<{type(value).__name__}>"

@@ -1,0 +1,232 @@
+"""The verdict on one event: jsonschema-rs decides the common case, jsonschema every other, and explains."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Iterator, Mapping
+from functools import cache, lru_cache
+from typing import Any
+from urllib.parse import urldefrag, urljoin
+
+import jsonschema
+from jsonschema.exceptions import best_match
+from jsonschema_specifications import REGISTRY as METASCHEMAS
+from referencing import Registry, Resource
+from referencing.exceptions import Unresolvable
+from referencing.jsonschema import specification_with
+
+from jupyter_otel_telemetry.jsondata import json_pointer
+from jupyter_otel_telemetry.schema import Path, validator_class, walk
+
+__all__ = ["EventValidator", "external_references"]
+
+Document = dict[str, Any]
+
+
+class EventValidator:
+    """Validates instances of one schema.
+
+    Args:
+        document: the schema.
+        needed: further documents that it reaches by `$ref`, by their URI.
+        name: how messages call the schema.
+
+    Raises:
+        jsonschema.SchemaError: a `$ref` points to a place that does not exist.
+
+    """
+
+    def __init__(self, document: Document, needed: Mapping[str, Document], name: str) -> None:
+        registry = METASCHEMAS.with_resources(
+            (uri, _resource(found)) for uri, found in [*needed.items(), *_own_name(document)]
+        ).crawl()
+        for found in (document, *needed.values()):
+            _check_references(found, registry)
+        self._name = name
+        self._reference = _with_safe_patterns(validator_class(document))(document, registry=registry)
+        self._fast = _fast_verdict(document, needed)
+
+    def check(self, event: Any) -> None:
+        """Validate an event.
+
+        Raises:
+            jsonschema.ValidationError: the event is invalid. Its message says where and which rule, never a value of
+                the event, since messages end up in logs; `instance` is unset for the same reason.
+
+        """
+        if self.accepts(event):
+            return
+        error = best_match(self._reference.iter_errors(event))
+        if error is not None:
+            raise _without_values(error, self._name)
+
+    def accepts(self, event: Any) -> bool:
+        """Tell whether the fast validator takes the event. False means only that `check` must decide."""
+        if self._fast is None:
+            return False
+        try:
+            return self._fast(event)
+        except ValueError:  # for instance a lone surrogate, or more nesting than it can follow
+            return False
+
+
+def external_references(document: Document) -> list[str]:
+    """Return the URIs of other documents that this schema's `$ref`s name.
+
+    Raises:
+        jsonschema.SchemaError: a `$ref` into the schema itself points to a place that does not exist.
+
+    """
+    registry = METASCHEMAS.with_resources((uri, _resource(found)) for uri, found in _own_name(document)).crawl()
+    return list(dict.fromkeys(_unresolved(document, registry)))
+
+
+def _check_references(document: Document, registry: Registry[Any]) -> None:
+    for uri in _unresolved(document, registry):
+        raise jsonschema.SchemaError(f"schema {document.get('$id')!r} has a $ref to {uri!r}, which does not exist")
+
+
+def _unresolved(document: Document, registry: Registry[Any]) -> Iterator[str]:
+    for path, base, reference in _references(document):
+        try:
+            registry.resolver(base).lookup(reference)
+        except Unresolvable:
+            uri = base + reference if reference.startswith("#") else urljoin(base, reference)
+            if urldefrag(uri).url in registry or reference.startswith("#"):
+                raise jsonschema.SchemaError(
+                    f"schema {document.get('$id')!r} has at {json_pointer(path)} a $ref to {reference!r}, "
+                    "which does not exist; correct the $ref or add what it names"
+                ) from None
+            yield urldefrag(uri).url
+
+
+def _references(document: Document) -> Iterator[tuple[Path, str, str]]:
+    """Yield every reference with its path and the base URI it is relative to."""
+    bases: dict[Path, str] = {}
+    id_of = _specification(document).id_of
+    for path, subschema in walk(document):
+        parent = next((bases[path[:n]] for n in range(len(path) - 1, -1, -1) if path[:n] in bases), "")
+        own = document.get("$id") if not path else id_of(subschema)
+        bases[path] = urljoin(parent, own) if own else parent
+        for keyword in ("$ref", "$dynamicRef", "$recursiveRef"):
+            if isinstance(reference := subschema.get(keyword), str):
+                yield path, bases[path], reference
+
+
+def _specification(document: Document) -> Any:
+    metaschema = validator_class(document).META_SCHEMA
+    return specification_with(metaschema.get("$id") or metaschema["id"])
+
+
+def _resource(document: Document) -> Resource[Any]:
+    return Resource(contents=document, specification=_specification(document))
+
+
+def _own_name(document: Document) -> list[tuple[str, Document]]:
+    return [(str(document.get("$id", "")), document)]
+
+
+def _fast_verdict(document: Document, needed: Mapping[str, Document]) -> Callable[[Any], bool] | None:
+    """Compile for jsonschema-rs; None where it is not installed or cannot compile this schema."""
+    try:
+        import jsonschema_rs  # noqa: PLC0415 - not available on every platform
+    except ImportError:
+        return None
+    draft = getattr(jsonschema_rs, validator_class(document).__name__)
+    try:
+        known = jsonschema_rs.Registry(list(needed.items()), retriever=_refuse) if needed else None
+        validator = draft(document, registry=known, retriever=_refuse, validate_formats=False)
+    except ValueError:
+        return None
+    return validator.is_valid  # type: ignore[no-any-return]
+
+
+def _refuse(uri: str) -> Any:
+    raise LookupError(f"{uri} is not registered, and nothing is fetched")
+
+
+@cache
+def _with_safe_patterns(cls: Any) -> Any:
+    """Replace `re`, whose time can grow exponentially with a hostile event, by jsonschema-rs's matcher."""
+    keywords = {
+        "pattern": _pattern,
+        "patternProperties": _pattern_properties,
+        "additionalProperties": _additional_properties,
+    }
+    return jsonschema.validators.extend(cls, keywords)
+
+
+def _pattern(validator: Any, pattern: str, instance: Any, _schema: Any) -> Iterator[jsonschema.ValidationError]:
+    if validator.is_type(instance, "string") and not _matches(pattern, instance):
+        yield jsonschema.ValidationError(f"does not match {pattern!r}")
+
+
+def _pattern_properties(validator: Any, patterns: Document, instance: Any, _schema: Any) -> Iterator[Any]:
+    if validator.is_type(instance, "object"):
+        for pattern, subschema in patterns.items():
+            for name, value in instance.items():
+                if _matches(pattern, name):
+                    yield from validator.descend(value, subschema, path=name, schema_path=pattern)
+
+
+def _additional_properties(validator: Any, allowed: Any, instance: Any, schema: Document) -> Iterator[Any]:
+    if not validator.is_type(instance, "object"):
+        return
+    patterns = schema.get("patternProperties", ())
+    known = schema.get("properties", ())
+    extra = [name for name in instance if name not in known and not any(_matches(p, name) for p in patterns)]
+    if allowed is False and extra:
+        names = ", ".join(repr(name) for name in extra)
+        yield jsonschema.ValidationError(f"has properties that the schema does not allow: {names}")
+    elif validator.is_type(allowed, "object"):
+        for name in extra:
+            yield from validator.descend(instance[name], allowed, path=name)
+
+
+def _matches(pattern: str, text: str) -> bool:
+    try:
+        return _matcher(pattern)(text)
+    except ValueError:  # a lone surrogate
+        return re.search(pattern, text) is not None
+
+
+@lru_cache(maxsize=1024)
+def _matcher(pattern: str) -> Callable[[str], bool]:
+    fast = _fast_verdict({"pattern": pattern}, {})
+    return fast or (lambda text: re.search(pattern, text) is not None)
+
+
+_SAFE_MESSAGES = frozenset(
+    "additionalProperties dependencies dependentRequired required unevaluatedProperties".split()
+)
+"""Keywords whose messages name properties, never values."""
+
+
+def _without_values(error: jsonschema.ValidationError, name: str) -> jsonschema.ValidationError:
+    place = json_pointer(list(error.absolute_path))
+    return jsonschema.ValidationError(
+        f"event does not match {name}: at {place}, {_broken_rule(error)}",
+        validator=error.validator,
+        validator_value=error.validator_value,
+        schema=error.schema,
+        path=error.absolute_path,
+        schema_path=error.absolute_schema_path,
+    )
+
+
+def _broken_rule(error: jsonschema.ValidationError) -> str:
+    keyword, value = str(error.validator), error.validator_value
+    if error.schema is False:
+        return "nothing is allowed"
+    if keyword in _SAFE_MESSAGES:
+        return error.message
+    if keyword == "type":
+        wanted = " or ".join(value) if isinstance(value, list) else value
+        return f"{wanted} is wanted, not {_type_name(error.instance)}"
+    text = repr(value)
+    return f"the value breaks {keyword}: {text if len(text) <= 200 else text[:197] + '...'}"  # noqa: PLR2004
+
+
+def _type_name(value: Any) -> str:
+    names = {bool: "boolean", int: "integer", float: "number", str: "string", list: "array", dict: "object"}
+    return names.get(type(value), "null")
