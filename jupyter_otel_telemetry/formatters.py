@@ -39,8 +39,8 @@ class JSONLinesFormatter(logging.Formatter):
 def _line(record: EventRecord) -> dict[str, Any]:
     line: dict[str, Any] = {
         "__timestamp__": rfc3339(record.time_ns),
-        "__schema__": record.schema_id,
-        "__schema_version__": record.version,
+        "__schema__": record.event_type.id,
+        "__schema_version__": record.event_type.version,
         "__metadata_version__": ENVELOPE_VERSION,
         **record.event,
     }

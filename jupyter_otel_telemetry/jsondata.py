@@ -23,6 +23,7 @@ __all__ = [
 MAX_DEPTH = 500
 """Levels of nesting a value may have: half of Python's default recursion limit."""
 
+_KEYS = frozenset({str})
 _ATOMS = frozenset({str, int, bool, float, type(None)})
 
 
@@ -48,6 +49,8 @@ def json_copy(value: Any) -> Any:
             (so also one that contains itself).
 
     """
+    if type(value) is dict and _ATOMS.issuperset(map(type, value.values())) and _KEYS.issuperset(map(type, value)):
+        return value.copy()  # as most events are: flat
     try:
         return _copy(value, MAX_DEPTH)
     except NotJSONError as error:

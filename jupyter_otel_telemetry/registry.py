@@ -5,13 +5,15 @@ from __future__ import annotations
 import threading
 from collections.abc import Iterator, Mapping
 from copy import deepcopy
-from typing import Any
+from typing import TYPE_CHECKING, Any
 from urllib.parse import urldefrag
 
 from jupyter_otel_telemetry.errors import SchemaConflict, SchemaNotRegistered
 from jupyter_otel_telemetry.jsondata import json_pointer
 from jupyter_otel_telemetry.schema import Schema, parse_schema, version_text
-from jupyter_otel_telemetry.validation import EventValidator, external_references
+
+if TYPE_CHECKING:
+    from jupyter_otel_telemetry.validation import EventValidator
 
 __all__ = ["RegisteredSchemas", "SchemaRegistry"]
 
@@ -38,7 +40,7 @@ class SchemaRegistry:
 
         """
         new = parse_schema(schema)
-        external_references(new.document)  # a $ref that leads nowhere within the schema is found now
+        _references(new)  # a $ref that leads nowhere within the schema is found now
         with self._lock:
             old = self._schemas.get(new.key)
             if old is None:
@@ -65,11 +67,7 @@ class SchemaRegistry:
             raise SchemaNotRegistered(*key, schemas)
         validator = validators.get(key)
         if validator is None:
-            validator = validators[key] = EventValidator(
-                schema.document,
-                _needed_documents(schema, schemas),
-                f"schema {schema.id!r} version {schema.version}",
-            )
+            validator = validators[key] = _validator(schema, schemas)
         return schema, validator
 
     @property
@@ -101,11 +99,25 @@ class RegisteredSchemas(Mapping[Key, dict[str, Any]]):
         return f"<schemas {', '.join(f'{schema_id} {version}' for schema_id, version in self) or 'none'}>"
 
 
+def _references(schema: Schema) -> list[str]:
+    # Imported late, as jsonschema is: see schema._known_dialects.
+    from jupyter_otel_telemetry.validation import external_references  # noqa: PLC0415
+
+    return external_references(schema.document)
+
+
+def _validator(schema: Schema, schemas: Mapping[Key, Schema]) -> EventValidator:
+    from jupyter_otel_telemetry.validation import EventValidator  # noqa: PLC0415 - as above
+
+    name = f"schema {schema.id!r} version {schema.version}"
+    return EventValidator(schema.document, _needed_documents(schema, schemas), name)
+
+
 def _needed_documents(schema: Schema, schemas: Mapping[Key, Schema]) -> dict[str, dict[str, Any]]:
     """Collect the documents that `schema` needs by `$ref`, also through others, by id."""
     current = _current_versions(schemas)
     needed: dict[str, dict[str, Any]] = {}
-    waiting = [(schema.id, reference) for reference in external_references(schema.document)]
+    waiting = [(schema.id, reference) for reference in _references(schema)]
     while waiting:
         wanted_by, reference = waiting.pop()
         target = urldefrag(reference).url
@@ -114,7 +126,7 @@ def _needed_documents(schema: Schema, schemas: Mapping[Key, Schema]) -> dict[str
             raise SchemaNotRegistered(target, None, schemas, wanted_by)
         if target not in needed and found.id != schema.id:
             needed[target] = found.document
-            waiting += [(found.id, further) for further in external_references(found.document)]
+            waiting += [(found.id, further) for further in _references(found)]
     return needed
 
 

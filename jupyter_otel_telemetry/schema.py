@@ -8,14 +8,14 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from difflib import get_close_matches
 from functools import cache
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 from jupyter_otel_telemetry.jsondata import NotJSONError, json_copy, json_pointer
 
 if TYPE_CHECKING:
     from jsonschema.protocols import Validator
 
-__all__ = ["PropertyNames", "Schema", "Severity", "parse_schema", "validator_class", "version_text", "walk"]
+__all__ = ["EventType", "PropertyNames", "Schema", "Severity", "parse_schema", "validator_class", "version_text", "walk"]
 
 DEFAULT_DIALECT: Final = "http://json-schema.org/draft-07/schema#"
 
@@ -29,35 +29,51 @@ PropertyNames = Mapping[str, tuple[str | None, "PropertyNames"]]
 """Per property: the attribute it goes out as (None: the usual one), and the same for what lies below it."""
 
 
-@dataclass(frozen=True)
-class Severity:
+class Severity(NamedTuple):
     """An OpenTelemetry severity, and the Python logging level that stands for it.
 
-    The level is the one that OpenTelemetry's logging handlers translate back to `number`. They know none for
-    TRACE, which only `OTLPHandler` sends as such.
+    `level` is the one that OpenTelemetry's logging handlers translate back to `number`: 20 for INFO, 21 for INFO2.
+    They know none for TRACE (5 to 8 here), which only `OTLPHandler` sends as such. `level_name` is Python's own
+    where it has one (WARNING), else OpenTelemetry's (INFO2).
     """
 
     number: int
     text: str
+    level: int
+    level_name: str
 
-    @property
-    def level(self) -> int:
-        """Python's logging level: 20 for INFO, 21 for INFO2, 5 for TRACE."""
-        group, step = divmod(self.number - 1, 4)
-        return group * 10 + step if group else 5 + step
 
-    @property
-    def level_name(self) -> str:
-        """Python's own name of the level where it has one (WARNING), else OpenTelemetry's (INFO2)."""
-        name = logging.getLevelName(self.level)
-        return self.text if name.startswith("Level ") else str(name)
+def _severity_of(number: int, text: str) -> Severity:
+    group, step = divmod(number - 1, 4)
+    level = group * 10 + step if group else 5 + step
+    name = str(logging.getLevelName(level))
+    return Severity(number, text, level, text if name.startswith("Level ") else name)
 
 
 SEVERITIES: Final = {
-    name + (str(step) if step > 1 else ""): Severity(group * 4 + step, name + (str(step) if step > 1 else ""))
+    text: _severity_of(group * 4 + step, text)
     for group, name in enumerate(("TRACE", "DEBUG", "INFO", "WARN", "ERROR", "FATAL"))
     for step in range(1, 5)
+    for text in [name if step == 1 else f"{name}{step}"]
 }
+"""OpenTelemetry's severities by their short names.
+https://opentelemetry.io/docs/specs/otel/logs/data-model/#displaying-severity"""
+
+
+@dataclass(frozen=True, eq=False)
+class EventType:
+    """What all events of one schema have in common when they leave.
+
+    `version` is as registered, number or text. `title` begins the body. `names` tells which properties go out
+    under another attribute name than the usual one.
+    """
+
+    id: str
+    version: Any
+    title: str
+    event_name: str
+    severity: Severity
+    names: PropertyNames
 
 
 @dataclass(frozen=True, eq=False)
@@ -67,20 +83,12 @@ class Schema:
     id: str
     version: str
     document: dict[str, Any]
-    title: str
-    event_name: str
-    severity: Severity
-    names: PropertyNames
+    event_type: EventType
 
     @property
     def key(self) -> tuple[str, str]:
         """The id and the version as text, which together name the schema."""
         return self.id, self.version
-
-    @property
-    def version_as_registered(self) -> Any:
-        """The version as its author wrote it, number or text."""
-        return self.document["version"]
 
 
 def parse_schema(schema: Any) -> Schema:
@@ -108,10 +116,14 @@ def parse_schema(schema: Any) -> Schema:
         id=schema_id,
         version=version,
         document=document,
-        title=_title(document, schema_id),
-        event_name=otel.get("event_name", schema_id),
-        severity=_severity(otel.get("severity", "INFO"), where),
-        names=_property_names(document, where),
+        event_type=EventType(
+            id=schema_id,
+            version=document["version"],
+            title=_title(document, schema_id),
+            event_name=otel.get("event_name", schema_id),
+            severity=_severity(otel.get("severity", "INFO"), where),
+            names=_property_names(document, where),
+        ),
     )
 
 
@@ -283,7 +295,10 @@ def _check_attribute_name(name: str, place: str, taken: Mapping[str, str]) -> No
         problem = "is no attribute name; write lower-case words joined by dots, such as user.name"
     elif name.startswith(RESERVED_ATTRIBUTES) or name in _RECORD_NAMES:
         problem = "is reserved; choose another name"
-    elif name in taken:
-        problem = f"is already taken by {taken[name]}; choose another name"
+    else:
+        for other, owner in taken.items():
+            if f"{name}.".startswith(f"{other}.") or f"{other}.".startswith(f"{name}."):
+                # https://opentelemetry.io/docs/specs/semconv/general/naming/: no name is another's namespace.
+                problem = f"clashes with {other!r} of {owner}; choose another name"
     if problem:
         raise ValueError(f"{place}: otel.attribute {name!r} {problem}")

@@ -15,7 +15,7 @@ from referencing import Registry, Resource
 from referencing.exceptions import Unresolvable
 from referencing.jsonschema import specification_with
 
-from jupyter_otel_telemetry.jsondata import json_pointer
+from jupyter_otel_telemetry.jsondata import NotJSONError, json_copy, json_pointer
 from jupyter_otel_telemetry.schema import Path, validator_class, walk
 
 __all__ = ["EventValidator", "external_references"]
@@ -43,31 +43,68 @@ class EventValidator:
         for found in (document, *needed.values()):
             _check_references(found, registry)
         self._name = name
+        self._known_names = document.get("properties", {}).keys()  # none of which is reserved
         self._reference = _with_safe_patterns(validator_class(document))(document, registry=registry)
         self._fast = _fast_verdict(document, needed)
 
-    def check(self, event: Any) -> None:
-        """Validate an event.
+    def checked(self, event: Any) -> Document:
+        """Return a copy of an event that is valid.
 
         Raises:
-            jsonschema.ValidationError: the event is invalid. Its message says where and which rule, never a value of
-                the event, since messages end up in logs; `instance` is unset for the same reason.
+            jsonschema.ValidationError: the event does not match the schema, is no mapping, holds what JSON cannot, or
+                has a property that begins with `__`. The message says where and which rule, never a value of the
+                event, since messages end up in logs; `instance` is unset for the same reason.
 
         """
-        if self.accepts(event):
-            return
-        error = best_match(self._reference.iter_errors(event))
+        copy = self.json_copy(event)
+        if not copy.keys() <= self._known_names:
+            for name in filter(_is_reserved, copy):
+                raise self._invalid((name,), "names that begin with __ are reserved for the envelope")
+        if not self.accepts(copy):
+            self._check(copy)
+        return copy
+
+    def json_copy(self, event: Any) -> Document:
+        """Return a copy of an event that is a mapping of JSON; otherwise raise as `checked` does."""
+        if not isinstance(event, Mapping):
+            raise self._invalid((), f"an event must be a mapping, not {type(event).__name__}")
+        try:
+            copy: Document = json_copy(event)
+        except NotJSONError as error:
+            raise self._invalid(error.path, error.problem) from None
+        return copy
+
+    def _check(self, event: Document) -> None:
+        try:
+            error = best_match(self._reference.iter_errors(event))
+        except RecursionError:
+            raise self._invalid((), "is nested too deeply to be validated") from None
         if error is not None:
-            raise _without_values(error, self._name)
+            raise self._invalid(
+                tuple(error.absolute_path),
+                _broken_rule(error),
+                validator=str(error.validator),
+                validator_value=error.validator_value,
+                schema=error.schema,
+                schema_path=error.absolute_schema_path,
+            )
+
+    def _invalid(self, path: Path, problem: str, **details: Any) -> jsonschema.ValidationError:
+        message = f"event does not match {self._name}: at {json_pointer(path)}, {problem}"
+        return jsonschema.ValidationError(message, path=path, **details)
 
     def accepts(self, event: Any) -> bool:
-        """Tell whether the fast validator takes the event. False means only that `check` must decide."""
+        """Tell whether the fast validator takes the event. False means only that jsonschema must decide."""
         if self._fast is None:
             return False
         try:
             return self._fast(event)
         except ValueError:  # for instance a lone surrogate, or more nesting than it can follow
             return False
+
+
+def _is_reserved(name: str) -> bool:
+    return name.startswith("__")
 
 
 def external_references(document: Document) -> list[str]:
@@ -200,18 +237,6 @@ _SAFE_MESSAGES = frozenset(
     "additionalProperties dependencies dependentRequired required unevaluatedProperties".split()
 )
 """Keywords whose messages name properties, never values."""
-
-
-def _without_values(error: jsonschema.ValidationError, name: str) -> jsonschema.ValidationError:
-    place = json_pointer(list(error.absolute_path))
-    return jsonschema.ValidationError(
-        f"event does not match {name}: at {place}, {_broken_rule(error)}",
-        validator=error.validator,
-        validator_value=error.validator_value,
-        schema=error.schema,
-        path=error.absolute_path,
-        schema_path=error.absolute_schema_path,
-    )
 
 
 def _broken_rule(error: jsonschema.ValidationError) -> str:

@@ -1,0 +1,206 @@
+"""The handler that sends events, and any other log record, as OpenTelemetry LogRecords."""
+
+from __future__ import annotations
+
+import logging
+import threading
+from collections.abc import Callable, Mapping
+from contextvars import ContextVar
+from typing import TYPE_CHECKING, Any, Final
+
+from opentelemetry._logs import LoggerProvider, LogRecord, NoOpLogger, SeverityNumber
+from opentelemetry.instrumentation.logging.handler import LoggingHandler
+from opentelemetry.instrumentation.utils import is_instrumentation_enabled
+from opentelemetry.trace import NonRecordingSpan, get_current_span, set_span_in_context
+
+from jupyter_otel_telemetry._version import __version__
+from jupyter_otel_telemetry.privacy import AllowedSchemas
+from jupyter_otel_telemetry.record import SCOPE_NAME, EventRecord
+
+if TYPE_CHECKING:
+    from opentelemetry.context import Context
+    from opentelemetry.sdk.resources import Resource
+
+__all__ = ["OTLPHandler"]
+
+FLUSH_TIMEOUT_S: Final = 10.0
+"""How long `flush` and `close` wait: as long as the exporters try one batch by default."""
+
+_logger = logging.getLogger(__name__)
+_busy: ContextVar[bool] = ContextVar("_busy", default=False)
+
+
+class OTLPHandler(LoggingHandler):
+    """Sends events over OTLP. It takes those of `EventLog`, `jupyter_events` and `jupyter_telemetry`.
+
+    Any other log record passes through as OpenTelemetry's own handler would send it. Arguments win over
+    `OTEL_*` environment variables, which win over defaults.
+
+    Args:
+        service_name: default: `OTEL_SERVICE_NAME`, else the name of the running program.
+        endpoint: base URL of the receiver, default `http://localhost:4318` (4317 with grpc).
+        protocol: `http/protobuf` (default) or `grpc`.
+        headers: sent with each request, for instance `{"authorization": "Bearer …"}`.
+        compression: `gzip`, `deflate` (not with grpc) or `none` (default).
+        certificate_file, client_certificate_file, client_key_file: PEM files for TLS: whom to trust, and who
+            we are.
+        resource: further resource attributes, or an OpenTelemetry Resource.
+        allowed_schemas: ids (`*` stands for any text) of the only schemas whose events may leave; None: all
+            that reach this handler.
+        logger_provider: send through this one, and build nothing.
+        level: lowest `logging` level to send.
+
+    Raises:
+        ValueError: an argument or environment variable has no meaning; the text says what to write.
+
+    """
+
+    def __init__(  # noqa: PLR0913 - one per setting of an exporter
+        self,
+        *,
+        service_name: str | None = None,
+        endpoint: str | None = None,
+        protocol: str | None = None,
+        headers: Mapping[str, str] | None = None,
+        compression: str | None = None,
+        certificate_file: str | None = None,
+        client_certificate_file: str | None = None,
+        client_key_file: str | None = None,
+        resource: Resource | Mapping[str, Any] | None = None,
+        allowed_schemas: list[str] | Mapping[str, Any] | None = None,
+        logger_provider: LoggerProvider | None = None,
+        level: int | str = logging.NOTSET,
+    ) -> None:
+        from jupyter_otel_telemetry.pipeline import ExporterOptions, build_provider  # noqa: PLC0415 - imports the SDK
+
+        self._allowed = None if allowed_schemas is None else AllowedSchemas(allowed_schemas)
+        self._delivery = None
+        self._closed = False
+        options = ExporterOptions(
+            endpoint, protocol, headers, compression, certificate_file, client_certificate_file, client_key_file
+        )
+        if logger_provider is None:
+            logger_provider, self._delivery = build_provider(options, service_name, resource)
+        elif options != ExporterOptions() or service_name is not None or resource is not None:
+            raise ValueError("with logger_provider nothing is built: set endpoint, service_name and so on there")
+        self._provider = logger_provider
+        self._otel_logger = logger_provider.get_logger(SCOPE_NAME, __version__)
+        super().__init__(logger_provider=logger_provider)
+        self.setLevel(level)
+
+    def createLock(self) -> None:  # noqa: N802 - logging's name
+        """Do without a lock: the SDK needs none, and one held during a flush deadlocks with an exporter that logs.
+
+        https://github.com/open-telemetry/opentelemetry-python/pull/4636
+        """
+        self.lock = None
+
+    def handle(self, record: logging.LogRecord) -> bool:
+        """Filter and emit, as `logging.Handler.handle` does, but without a lock."""
+        passed = self.filter(record)
+        if passed:
+            self.emit(passed if isinstance(passed, logging.LogRecord) else record)
+        return bool(passed)
+
+    def emit(self, record: logging.LogRecord) -> None:
+        """Hand a record to the provider. Never raises."""
+        if _busy.get():  # something below us logs to a logger that has this handler
+            return
+        token = _busy.set(True)
+        try:
+            event = record if isinstance(record, EventRecord) else EventRecord.from_foreign(record)
+            if event is not None:
+                self._emit_event(event)
+            elif is_instrumentation_enabled():  # else it is an exporter that logs
+                self._count()
+                super().emit(record)
+        except Exception:  # noqa: BLE001 - the caller's work must go on
+            self.handleError(record)
+        finally:
+            _busy.reset(token)
+
+    def _emit_event(self, record: EventRecord) -> None:
+        if self._allowed is not None and not self._allowed.allows(record.event_type.id):
+            return
+        if isinstance(self._otel_logger, NoOpLogger):  # OTEL_SDK_DISABLED
+            return
+        severity = record.event_type.severity
+        self._count()
+        self._otel_logger.emit(
+            LogRecord(
+                timestamp=record.otlp_time_ns,
+                context=_context_of(record),
+                severity_number=SeverityNumber(severity.number),
+                severity_text=severity.text,
+                body=record.getMessage(),
+                attributes=record.otlp_attributes(),
+                event_name=record.event_type.event_name,
+            )
+        )
+
+    def _count(self) -> None:
+        if self._closed:
+            _logger.warning("a record was emitted after OTLPHandler.close() and is not sent")
+        elif self._delivery is not None:
+            self._delivery.count_emitted()
+
+    def handleError(self, record: logging.LogRecord) -> None:  # noqa: N802 - logging's name
+        """Log that a record could not be handed over; its content stays out of the log."""
+        _logger.exception("a record of logger %s could not be handed to OpenTelemetry", record.name)
+
+    def flush(self) -> None:
+        """Wait until what was emitted has been handed over, at most ten seconds."""
+        self.force_flush(FLUSH_TIMEOUT_S)
+
+    def force_flush(self, timeout_s: float = FLUSH_TIMEOUT_S) -> bool:
+        """Wait at most `timeout_s` seconds until what was emitted has been handed over.
+
+        Returns:
+            Whether the receiver accepted everything emitted since the last call that was not cut short by its
+            time limit. With a `logger_provider` of yours, what its `force_flush` says.
+
+        """
+        provider_flush = getattr(self._provider, "force_flush", None)
+        if provider_flush is None:
+            return True
+        target = self._delivery.emitted if self._delivery is not None else 0
+        flushed = _within(timeout_s, lambda: provider_flush(int(timeout_s * 1000)))
+        if self._delivery is None:
+            return bool(flushed)
+        return flushed is not None and self._delivery.settle(target)
+
+    def close(self) -> None:
+        """Hand over what was emitted, waiting at most ten seconds, and end the pipeline if it is our own."""
+        if not self._closed:
+            if self._delivery is None:
+                self.flush()
+            elif (shutdown := getattr(self._provider, "shutdown", None)) is not None:
+                _within(FLUSH_TIMEOUT_S, shutdown)
+            self._closed = True
+        super().close()
+
+    def __deepcopy__(self, memo: dict[int, Any]) -> OTLPHandler:
+        """Return the handler itself: copies of a configuration share the pipeline."""
+        return self
+
+    def __repr__(self) -> str:
+        return f"<{type(self).__name__} ({logging.getLevelName(self.level)})>"
+
+
+def _context_of(record: EventRecord) -> Context | None:
+    """Return a context with the span in which the event was recorded, maybe in another thread; None: the current."""
+    if record.span_context is get_current_span().get_span_context():
+        return None
+    return set_span_in_context(NonRecordingSpan(record.span_context))
+
+
+def _within(timeout_s: float, function: Callable[[], Any]) -> Any:
+    """Call a function and wait at most `timeout_s` for it; None: the time was up."""
+    results: list[Any] = []
+    thread = threading.Thread(target=lambda: results.append(function()), name="otlp-flush", daemon=True)
+    try:
+        thread.start()
+    except RuntimeError:  # the interpreter is shutting down
+        return function()
+    thread.join(timeout_s)
+    return results[0] if results else None

@@ -1,0 +1,98 @@
+"""The trait types of `EventLog`."""
+
+from __future__ import annotations
+
+import json
+import logging
+from collections.abc import Mapping
+from typing import Any
+
+from traitlets import HasTraits, TraitError, TraitType
+from traitlets.utils.importstring import import_item
+
+from jupyter_otel_telemetry.privacy import AllowedSchemas
+
+__all__ = ["AllowedSchemasTrait", "Handlers"]
+
+_HINT = 'write logging handlers, or mappings such as {"class": "logging.FileHandler", "filename": "events.jsonl"}'
+
+
+class Handlers(TraitType[list[logging.Handler] | None, Any]):
+    """A list of logging handlers: instances, or mappings that name a class and its arguments.
+
+    A tuple, and a callable that returns a list, will do as well. A mapping that this object has already turned
+    into a handler yields the same handler again, so that reloading a configuration opens nothing twice.
+    """
+
+    info_text = "a list of logging handlers"
+
+    def validate(self, obj: HasTraits, value: Any) -> list[logging.Handler] | None:
+        """Return a new list of handlers, or None."""
+        if callable(value) and not isinstance(value, type):
+            value = value()
+        if value is None:
+            return None
+        if not isinstance(value, (list, tuple)):
+            raise TraitError(f"{self._name(obj)} must be a list, not {value!r}; {_HINT}")
+        return [self._handler(obj, item) for item in value]
+
+    def from_string(self, s: str) -> Any:
+        """Read the JSON of a command line option."""
+        try:
+            return json.loads(s)
+        except ValueError as error:
+            raise ValueError(f"handlers must be JSON on the command line ({error}); {_HINT}") from None
+
+    def _handler(self, obj: HasTraits, item: Any) -> logging.Handler:
+        if isinstance(item, logging.Handler):
+            return item
+        if not isinstance(item, Mapping):
+            raise TraitError(f"{self._name(obj)} cannot hold {item!r}; {_HINT}")
+        built: list[tuple[dict[str, Any], logging.Handler]] = vars(obj).setdefault("_built_handlers", [])
+        for configuration, handler in built:
+            if configuration == item:
+                return handler
+        handler = self._build(obj, item)
+        built.append((dict(item), handler))
+        return handler
+
+    def _build(self, obj: HasTraits, item: Mapping[str, Any]) -> logging.Handler:
+        arguments = dict(item)
+        name, level = arguments.pop("class", None), arguments.pop("level", None)
+        if not isinstance(name, str):
+            raise TraitError(f"{self._name(obj)}: {dict(item)!r} lacks a class; {_HINT}")
+        try:
+            cls = import_item(name)
+            if not (isinstance(cls, type) and issubclass(cls, logging.Handler)):
+                raise TypeError(f"{name} is no logging handler class")
+            handler: logging.Handler = cls(**arguments)
+            if level is not None:
+                handler.setLevel(level)
+        except Exception as error:
+            raise TraitError(f"{self._name(obj)}: cannot build {name}: {error}") from error
+        return handler
+
+    def _name(self, obj: HasTraits) -> str:
+        return f"{type(obj).__name__}.{self.name}"
+
+
+class AllowedSchemasTrait(TraitType[Any, Any]):
+    """Ids of schemas, or a mapping from ids to options; see `AllowedSchemas`."""
+
+    info_text = "a list of schema ids, or a mapping from ids to options"
+
+    def validate(self, obj: HasTraits, value: Any) -> Any:
+        """Return the value as given, which its owner may go on changing in place."""
+        try:
+            AllowedSchemas(value)
+        except ValueError as error:
+            raise TraitError(f"{type(obj).__name__}: {error}") from None
+        return value
+
+    def from_string(self, s: str) -> Any:
+        """Read one id, or the JSON of several, of a command line option."""
+        return json.loads(s) if s.startswith(("[", "{")) else [s]
+
+    def from_string_list(self, s_list: list[str]) -> Any:
+        """Read an option that was repeated on the command line."""
+        return s_list if len(s_list) > 1 else self.from_string(s_list[0])
