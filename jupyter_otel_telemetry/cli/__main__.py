@@ -1,0 +1,5 @@
+"""`python -m jupyter_otel_telemetry.cli`."""
+
+from jupyter_otel_telemetry.cli import main
+
+main()

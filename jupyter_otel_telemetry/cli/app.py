@@ -1,0 +1,31 @@
+"""The group of commands; a new one is an import and a line at the end."""
+
+from __future__ import annotations
+
+import click
+
+from jupyter_otel_telemetry.cli.listen import listen
+
+__all__ = ["app"]
+
+_HELP = """\
+Look at the telemetry of Jupyter applications.
+
+\b
+Show what arrives as a table:
+    jupyter otel-telemetry listen
+Keep it, one JSON object a line:
+    jupyter otel-telemetry listen --json > events.jsonl
+Point a program at it:
+    export OTEL_EXPORTER_OTLP_ENDPOINT=http://127.0.0.1:4318
+    export OTEL_EXPORTER_OTLP_PROTOCOL=http/protobuf
+"""
+
+
+@click.group(help=_HELP, context_settings={"help_option_names": ["-h", "--help"]})
+@click.version_option(package_name="jupyter-otel-telemetry")
+def app() -> None:
+    """Take no options of its own; the commands do the work."""
+
+
+app.add_command(listen)
