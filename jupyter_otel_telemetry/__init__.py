@@ -1,14 +1,15 @@
-"""Validated Jupyter events, to files and to OpenTelemetry.
+r"""Validated Jupyter events, to files and to OpenTelemetry.
 
 >>> import io, logging
 >>> from jupyter_otel_telemetry import EventLog
 >>> lines = io.StringIO()
 >>> log = EventLog(handlers=[logging.StreamHandler(lines)], allowed_schemas=["https://example.org/cell-run"])
->>> log.register_schema({"$id": "https://example.org/cell-run", "version": 1, "properties": {"ms": {"type": "number"}}})
+>>> schema = {"$id": "https://example.org/cell-run", "version": 1, "properties": {"ms": {"type": "number"}}}
+>>> log.register_schema(schema)
 >>> log.record_event("https://example.org/cell-run", 1, {"ms": 12.5})
 {'ms': 12.5}
 >>> lines.getvalue()
-'{"__timestamp__":"...Z","__schema__":"https://example.org/cell-run",...,"ms":12.5}\\n'
+'{"__timestamp__":"...Z","__schema__":"https://example.org/cell-run",...,"ms":12.5}\n'
 """
 
 from typing import TYPE_CHECKING, Any

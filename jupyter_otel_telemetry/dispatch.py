@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import logging
 import threading
-from collections.abc import Callable, Hashable
 from logging.handlers import MemoryHandler, QueueHandler
 from typing import TYPE_CHECKING
 
@@ -12,7 +11,7 @@ from jupyter_otel_telemetry.formatters import JSONLinesFormatter
 from jupyter_otel_telemetry.record import SCOPE_NAME
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Callable, Hashable, Iterable
 
 __all__ = ["Dispatcher", "TroubleLog"]
 
@@ -38,14 +37,14 @@ class TroubleLog:
         if first:
             self._log().error("%s; more of its failures are counted, not logged", message, exc_info=traceback)
 
-    def worked(self, what: Hashable, name: str) -> None:
+    def worked(self, what: Hashable) -> None:
         """Note a success of `what`."""
         if not self._failures:  # as nearly always
             return
         with self._lock:
             count = self._failures.pop(what, 0)
         if count:
-            self._log().warning("%s works again; %d events did not get through", name, count)
+            self._log().warning("%r works again; %d events did not get through", what, count)
 
 
 class Dispatcher(logging.Logger):
@@ -72,9 +71,9 @@ class Dispatcher(logging.Logger):
             try:
                 handler.handle(record)
             except Exception:  # noqa: BLE001 - nobody knows what a handler raises
-                self._trouble.failed(id(handler), f"handler {handler!r} failed, an event did not get through")
+                self._trouble.failed(handler, f"handler {handler!r} failed, an event did not get through")
             else:
-                self._trouble.worked(id(handler), f"handler {handler!r}")
+                self._trouble.worked(handler)
 
 
 def _give_default_formatter(handler: logging.Handler) -> None:

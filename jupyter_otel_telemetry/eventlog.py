@@ -5,11 +5,9 @@ from __future__ import annotations
 import asyncio
 import inspect
 import logging
-import os
 import threading
 from collections.abc import Awaitable, Callable, Coroutine, Iterator, Mapping
 from contextlib import closing, contextmanager
-from datetime import datetime
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any
 
@@ -20,13 +18,16 @@ from traitlets.config.loader import DeferredConfig, LazyConfigValue
 from jupyter_otel_telemetry import sources
 from jupyter_otel_telemetry.dispatch import Dispatcher, TroubleLog
 from jupyter_otel_telemetry.errors import SchemaSourceError
-from jupyter_otel_telemetry.jsondata import json_copy
+from jupyter_otel_telemetry.jsondata import copy_again
 from jupyter_otel_telemetry.privacy import AllowedSchemas
 from jupyter_otel_telemetry.record import EventRecord, datetime_to_ns
 from jupyter_otel_telemetry.registry import RegisteredSchemas, SchemaRegistry
 from jupyter_otel_telemetry.traits import AllowedSchemasTrait, Handlers
 
 if TYPE_CHECKING:
+    import os
+    from datetime import datetime
+
     from jupyter_otel_telemetry.schema import Schema
     from jupyter_otel_telemetry.validation import EventValidator
 
@@ -261,7 +262,8 @@ class EventLog(LoggingConfigurable):
         except Exception as error:
             if self.on_invalid == "raise":
                 raise
-            return self._log_invalid(error)
+            self._log_invalid(error)
+            return None
         return self._record(schema, checked, time_ns)
 
     def _is_allowed(self, schema_id: str) -> bool:
@@ -279,13 +281,13 @@ class EventLog(LoggingConfigurable):
                 event = fn(schema.id, schema.version, event)
                 if not isinstance(event, Mapping):
                     raise TypeError(f"it returned a {type(event).__name__}, not the event")
-            except Exception as error:
+            except Exception as error:  # noqa: BLE001 - nobody knows what a modifier raises
                 # Without traceback, whose last line may repeat what the modifier was to remove.
                 what = str(error) if isinstance(error, TypeError) and not isinstance(event, Mapping) else ""
                 message = f"modifier {fn!r} failed ({type(error).__name__} {what}), an event was not recorded"
                 self._trouble.failed(fn, message, traceback=False)
                 raise _ModifierFailed from None
-            self._trouble.worked(fn, f"modifier {fn!r}")
+            self._trouble.worked(fn)
         return event
 
     def _log_invalid(self, error: Exception) -> None:
@@ -300,8 +302,7 @@ class EventLog(LoggingConfigurable):
             if only_id in (None, schema.id):
                 self._tell(fn, schema, event)
         # A copy, since the record may still be waiting in a queue.
-        recorded: dict[str, Any] = json_copy(event)
-        return recorded
+        return copy_again(event)
 
     def _tell(self, listener: Listener, schema: Schema, event: dict[str, Any]) -> None:
         async def wait_for(result: Awaitable[object]) -> None:
@@ -309,7 +310,7 @@ class EventLog(LoggingConfigurable):
                 await result
 
         with self._listener_guard(listener):
-            result = listener(schema.id, schema.version, json_copy(event))
+            result = listener(schema.id, schema.version, copy_again(event))
             if inspect.isawaitable(result):
                 self._run(wait_for(result))
 
@@ -320,7 +321,7 @@ class EventLog(LoggingConfigurable):
         except Exception:  # noqa: BLE001 - nobody knows what a listener raises
             self._trouble.failed(listener, f"listener {listener!r} failed")
         else:
-            self._trouble.worked(listener, f"listener {listener!r}")
+            self._trouble.worked(listener)
 
     def _run(self, coroutine: Coroutine[Any, Any, None]) -> None:
         try:

@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 import logging
-from typing import Any
+from functools import lru_cache
+from typing import TYPE_CHECKING, Any
 
 from jupyter_otel_telemetry.jsondata import json_bytes
 from jupyter_otel_telemetry.record import ENVELOPE_VERSION, EventRecord, rfc3339
+
+if TYPE_CHECKING:
+    from jupyter_otel_telemetry.schema import EventType
 
 __all__ = ["JSONLinesFormatter"]
 
@@ -22,7 +26,7 @@ class JSONLinesFormatter(logging.Formatter):
     def format(self, record: logging.LogRecord) -> str:
         """Return the line, without a line break."""
         event = record if isinstance(record, EventRecord) else EventRecord.from_foreign(record)
-        return json_bytes(self._ordinary(record) if event is None else _line(event)).decode()
+        return json_bytes(self._ordinary(record)).decode() if event is None else _line(event)
 
     def _ordinary(self, record: logging.LogRecord) -> dict[str, Any]:
         line: dict[str, Any] = {
@@ -36,15 +40,23 @@ class JSONLinesFormatter(logging.Formatter):
         return line
 
 
-def _line(record: EventRecord) -> dict[str, Any]:
-    line: dict[str, Any] = {
-        "__timestamp__": rfc3339(record.time_ns),
-        "__schema__": record.event_type.id,
-        "__schema_version__": record.event_type.version,
-        "__metadata_version__": ENVELOPE_VERSION,
-        **record.event,
-    }
+def _line(record: EventRecord) -> str:
+    # Put together from two pieces of JSON, of which one is always the same.
+    event = json_bytes(record.event).decode()
     if record.span_context.is_valid:
-        line["__trace_id__"] = format(record.span_context.trace_id, "032x")
-        line["__span_id__"] = format(record.span_context.span_id, "016x")
-    return line
+        ids = (
+            f'"__trace_id__":"{record.span_context.trace_id:032x}","__span_id__":"{record.span_context.span_id:016x}"'
+        )
+        event = f"{event[:-1]},{ids}}}" if record.event else f"{{{ids}}}"
+    rest = "," + event[1:] if len(event) > len("{}") else event[1:]
+    return f'{{"__timestamp__":"{rfc3339(record.time_ns)}",{_envelope(record.event_type)}{rest}'
+
+
+@lru_cache(maxsize=1024)
+def _envelope(event_type: EventType) -> str:
+    envelope = {
+        "__schema__": event_type.id,
+        "__schema_version__": event_type.version,
+        "__metadata_version__": ENVELOPE_VERSION,
+    }
+    return json_bytes(envelope).decode()[1:-1]

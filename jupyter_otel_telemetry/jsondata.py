@@ -49,14 +49,26 @@ def json_copy(value: Any) -> Any:
             (so also one that contains itself).
 
     """
-    if type(value) is dict and _ATOMS.issuperset(map(type, value.values())) and _KEYS.issuperset(map(type, value)):
-        return value.copy()  # as most events are: flat
+    if type(value) is dict and _is_flat(value) and _KEYS.issuperset(map(type, value)):
+        return value.copy()
     try:
         return _copy(value, MAX_DEPTH)
     except NotJSONError as error:
         raise NotJSONError(_locate(value), error.problem) from None
     except RecursionError:
         raise NotJSONError((), "is nested too deeply for this call stack") from None
+
+
+def copy_again(value: dict[str, Any]) -> dict[str, Any]:
+    """Copy what `json_copy` returned."""
+    if _is_flat(value):
+        return value.copy()
+    copy: dict[str, Any] = _copy(value, MAX_DEPTH)
+    return copy
+
+
+def _is_flat(value: dict[str, Any]) -> bool:
+    return _ATOMS.issuperset(map(type, value.values()))
 
 
 def _copy(value: Any, depth: int) -> Any:

@@ -4,11 +4,10 @@ from __future__ import annotations
 
 import logging
 import threading
-from collections.abc import Callable, Mapping
 from contextvars import ContextVar
 from typing import TYPE_CHECKING, Any, Final
 
-from opentelemetry._logs import LoggerProvider, LogRecord, NoOpLogger, SeverityNumber
+from opentelemetry._logs import LoggerProvider, LogRecord, SeverityNumber
 from opentelemetry.instrumentation.logging.handler import LoggingHandler
 from opentelemetry.instrumentation.utils import is_instrumentation_enabled
 from opentelemetry.trace import NonRecordingSpan, get_current_span, set_span_in_context
@@ -18,13 +17,16 @@ from jupyter_otel_telemetry.privacy import AllowedSchemas
 from jupyter_otel_telemetry.record import SCOPE_NAME, EventRecord
 
 if TYPE_CHECKING:
-    from opentelemetry.context import Context
+    from collections.abc import Callable, Mapping
+
     from opentelemetry.sdk.resources import Resource
 
 __all__ = ["OTLPHandler"]
 
 FLUSH_TIMEOUT_S: Final = 10.0
 """How long `flush` and `close` wait: as long as the exporters try one batch by default."""
+
+_SEVERITY_NUMBERS: Final = list(SeverityNumber)
 
 _logger = logging.getLogger(__name__)
 _busy: ContextVar[bool] = ContextVar("_busy", default=False)
@@ -97,7 +99,7 @@ class OTLPHandler(LoggingHandler):
 
     def handle(self, record: logging.LogRecord) -> bool:
         """Filter and emit, as `logging.Handler.handle` does, but without a lock."""
-        passed = self.filter(record)
+        passed = self.filter(record) if self.filters else True
         if passed:
             self.emit(passed if isinstance(passed, logging.LogRecord) else record)
         return bool(passed)
@@ -120,21 +122,21 @@ class OTLPHandler(LoggingHandler):
             _busy.reset(token)
 
     def _emit_event(self, record: EventRecord) -> None:
-        if self._allowed is not None and not self._allowed.allows(record.event_type.id):
+        event_type = record.event_type
+        if self._allowed is not None and not self._allowed.allows(event_type.id):
             return
-        if isinstance(self._otel_logger, NoOpLogger):  # OTEL_SDK_DISABLED
-            return
-        severity = record.event_type.severity
         self._count()
+        here = record.span_context is get_current_span().get_span_context()
         self._otel_logger.emit(
             LogRecord(
                 timestamp=record.otlp_time_ns,
-                context=_context_of(record),
-                severity_number=SeverityNumber(severity.number),
-                severity_text=severity.text,
+                # The span in which the event was recorded, maybe in another thread.
+                context=None if here else set_span_in_context(NonRecordingSpan(record.span_context)),
+                severity_number=_SEVERITY_NUMBERS[event_type.severity.number],
+                severity_text=event_type.severity.text,
                 body=record.getMessage(),
                 attributes=record.otlp_attributes(),
-                event_name=record.event_type.event_name,
+                event_name=event_type.event_name,
             )
         )
 
@@ -146,7 +148,9 @@ class OTLPHandler(LoggingHandler):
 
     def handleError(self, record: logging.LogRecord) -> None:  # noqa: N802 - logging's name
         """Log that a record could not be handed over; its content stays out of the log."""
-        _logger.exception("a record of logger %s could not be handed to OpenTelemetry", record.name)
+        _logger.exception(  # noqa: LOG004 - logging calls this while the exception is handled
+            "a record of logger %s could not be handed to OpenTelemetry", record.name
+        )
 
     def flush(self) -> None:
         """Wait until what was emitted has been handed over, at most ten seconds."""
@@ -185,13 +189,6 @@ class OTLPHandler(LoggingHandler):
 
     def __repr__(self) -> str:
         return f"<{type(self).__name__} ({logging.getLevelName(self.level)})>"
-
-
-def _context_of(record: EventRecord) -> Context | None:
-    """Return a context with the span in which the event was recorded, maybe in another thread; None: the current."""
-    if record.span_context is get_current_span().get_span_context():
-        return None
-    return set_span_in_context(NonRecordingSpan(record.span_context))
 
 
 def _within(timeout_s: float, function: Callable[[], Any]) -> Any:

@@ -45,10 +45,10 @@ class ExporterOptions:
         ):
             raise ValueError(f"endpoint {self.endpoint!r} is no URL; write http://host:4318, or https:// for TLS")
         if self.headers is not None and not isinstance(self.headers, Mapping):
-            raise ValueError("headers must be a mapping from names to texts")  # noqa: TRY004
+            raise ValueError("headers must be a mapping from names to texts")
 
     def chosen_protocol(self) -> str:
-        """Return the argument, else `OTEL_EXPORTER_OTLP_LOGS_PROTOCOL`, `OTEL_EXPORTER_OTLP_PROTOCOL`, the default."""
+        """Return the argument, else what `OTEL_EXPORTER_OTLP_(LOGS_)PROTOCOL` says, else the default."""
         if self.protocol is not None:
             return self.protocol
         for variable in ("OTEL_EXPORTER_OTLP_LOGS_PROTOCOL", "OTEL_EXPORTER_OTLP_PROTOCOL"):
@@ -214,7 +214,7 @@ class Delivery(LogRecordExporter):
 
     def shutdown(self) -> None:
         """Shut the exporter down."""
-        self._exporter.shutdown()
+        self._exporter.shutdown()  # type: ignore[no-untyped-call]  # the SDK has no annotations here
 
 
 def _parts(batch: Sequence[ReadableLogRecord]) -> Iterator[Sequence[ReadableLogRecord]]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import re
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from difflib import get_close_matches
 from functools import cache
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
@@ -15,7 +15,16 @@ from jupyter_otel_telemetry.jsondata import NotJSONError, json_copy, json_pointe
 if TYPE_CHECKING:
     from jsonschema.protocols import Validator
 
-__all__ = ["EventType", "PropertyNames", "Schema", "Severity", "parse_schema", "validator_class", "version_text", "walk"]
+__all__ = [
+    "EventType",
+    "PropertyNames",
+    "Schema",
+    "Severity",
+    "parse_schema",
+    "validator_class",
+    "version_text",
+    "walk",
+]
 
 DEFAULT_DIALECT: Final = "http://json-schema.org/draft-07/schema#"
 
@@ -64,8 +73,8 @@ https://opentelemetry.io/docs/specs/otel/logs/data-model/#displaying-severity"""
 class EventType:
     """What all events of one schema have in common when they leave.
 
-    `version` is as registered, number or text. `title` begins the body. `names` tells which properties go out
-    under another attribute name than the usual one.
+    `version` is as registered, number or text. `title` begins the body. `properties` are the top-level ones that the
+    schema names, `names` those that go out under another attribute name than the usual one.
     """
 
     id: str
@@ -73,7 +82,8 @@ class EventType:
     title: str
     event_name: str
     severity: Severity
-    names: PropertyNames
+    properties: tuple[str, ...] = ()
+    names: PropertyNames = field(default_factory=dict)
 
 
 @dataclass(frozen=True, eq=False)
@@ -122,6 +132,7 @@ def parse_schema(schema: Any) -> Schema:
             title=_title(document, schema_id),
             event_name=otel.get("event_name", schema_id),
             severity=_severity(otel.get("severity", "INFO"), where),
+            properties=tuple(document.get("properties", ())),
             names=_property_names(document, where),
         ),
     )

@@ -100,7 +100,7 @@ def _one_line(error: Exception) -> str:
     return " ".join(str(error).replace('"<unicode string>", ', "").split())
 
 
-def _check_size(events: Iterator[Any], source: str) -> None:
+def _check_size(events: Iterator[Any], source: str) -> None:  # noqa: C901 - one case per kind of YAML event
     """Refuse a document that would be too large or deep once its aliases are expanded.
 
     An alias counts as many nodes as what it stands for.
@@ -190,7 +190,7 @@ def _without_secrets(url: str) -> str:
 class _Redirects(urllib.request.HTTPRedirectHandler):
     max_redirections = 5
 
-    def redirect_request(
+    def redirect_request(  # noqa: PLR0913, PLR0917 - urllib's signature
         self, req: urllib.request.Request, fp: Any, code: int, msg: str, headers: Any, newurl: str
     ) -> urllib.request.Request | None:
         if _refusal(newurl) or (req.type == "https" and urlsplit(newurl).scheme != "https"):
@@ -221,7 +221,8 @@ def _download(url: str, shown: str) -> bytes:
 
 def _fetch(url: str, deadline: float) -> bytes:
     parts = urlsplit(url)
-    request = urllib.request.Request(_bare(parts), headers={"Accept": "application/json, application/yaml, */*"})
+    headers = {"Accept": "application/json, application/yaml, */*"}
+    request = urllib.request.Request(_bare(parts), headers=headers)  # noqa: S310 - see _refusal
     if parts.username is not None:
         pair = f"{unquote(parts.username)}:{unquote(parts.password or '')}"
         # Unredirected: another host must not see it.

@@ -5,18 +5,20 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Iterator, Mapping
 from functools import cache, lru_cache
-from typing import Any
+from typing import TYPE_CHECKING, Any
 from urllib.parse import urldefrag, urljoin
 
 import jsonschema
 from jsonschema.exceptions import best_match
 from jsonschema_specifications import REGISTRY as METASCHEMAS
-from referencing import Registry, Resource
 from referencing.exceptions import Unresolvable
 from referencing.jsonschema import specification_with
 
 from jupyter_otel_telemetry.jsondata import NotJSONError, json_copy, json_pointer
 from jupyter_otel_telemetry.schema import Path, validator_class, walk
+
+if TYPE_CHECKING:
+    from referencing import Registry, Resource
 
 __all__ = ["EventValidator", "external_references"]
 
@@ -66,7 +68,7 @@ class EventValidator:
 
     def json_copy(self, event: Any) -> Document:
         """Return a copy of an event that is a mapping of JSON; otherwise raise as `checked` does."""
-        if not isinstance(event, Mapping):
+        if type(event) is not dict and not isinstance(event, Mapping):  # the first is seven times as fast
             raise self._invalid((), f"an event must be a mapping, not {type(event).__name__}")
         try:
             copy: Document = json_copy(event)
@@ -156,7 +158,7 @@ def _specification(document: Document) -> Any:
 
 
 def _resource(document: Document) -> Resource[Any]:
-    return Resource(contents=document, specification=_specification(document))
+    return _specification(document).create_resource(document)  # type: ignore[no-any-return]
 
 
 def _own_name(document: Document) -> list[tuple[str, Document]]:
@@ -183,14 +185,14 @@ def _refuse(uri: str) -> Any:
 
 
 @cache
-def _with_safe_patterns(cls: Any) -> Any:
+def _with_safe_patterns(cls: Callable[..., Any]) -> Any:
     """Replace `re`, whose time can grow exponentially with a hostile event, by jsonschema-rs's matcher."""
     keywords = {
         "pattern": _pattern,
         "patternProperties": _pattern_properties,
         "additionalProperties": _additional_properties,
     }
-    return jsonschema.validators.extend(cls, keywords)
+    return jsonschema.validators.extend(cls, keywords)  # type: ignore[no-untyped-call]  # no annotations there
 
 
 def _pattern(validator: Any, pattern: str, instance: Any, _schema: Any) -> Iterator[jsonschema.ValidationError]:
@@ -244,7 +246,7 @@ def _broken_rule(error: jsonschema.ValidationError) -> str:
     if error.schema is False:
         return "nothing is allowed"
     if keyword in _SAFE_MESSAGES:
-        return error.message
+        return str(error.message)
     if keyword == "type":
         wanted = " or ".join(value) if isinstance(value, list) else value
         return f"{wanted} is wanted, not {_type_name(error.instance)}"
