@@ -435,7 +435,7 @@ def _parsed_json(body: bytes) -> ExportLogsServiceRequest:
     try:
         content = json.loads(body)
         if not isinstance(content, dict):
-            raise TypeError("it is not an object")  # noqa: TRY301 - the answer is built below
+            raise TypeError("it is not an object")
         json_format.ParseDict(content, request, ignore_unknown_fields=True)
         _restore_ids(request)
     except Exception as error:  # json_format raises whatever a wrong shape trips over

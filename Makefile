@@ -1,0 +1,31 @@
+PYTHON ?= python3
+TOOLS := .cache/tools
+NOX := $(TOOLS)/bin/nox
+
+.PHONY: help demo test lint bench clean
+.DEFAULT_GOAL := help
+
+help:  ## Show what can be made
+	@grep -E '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z]+):.*## /make \1	/'
+
+demo: $(NOX)  ## A day of events, to a file and to an OTLP receiver, on this machine alone
+	@$(NOX) --session demo
+
+test: $(NOX)  ## Everything: lint, types, and all tests on each Python that is here
+	@$(NOX) --session lint tests lowest
+
+lint: $(NOX)  ## ruff and mypy
+	@$(NOX) --session lint
+
+bench: $(NOX)  ## Time against the peers, in one run
+	@$(NOX) --session bench
+
+clean:  ## Remove what the above have made
+	rm -rf .cache .nox build dist
+
+$(NOX): Makefile
+	@$(PYTHON) -c 'import sys; sys.exit("Python 3.10 or newer is needed: make PYTHON=...") if sys.version_info < (3, 10) else None'
+	@echo "Setting up the tools in $(TOOLS), once ..."
+	@$(PYTHON) -m venv $(TOOLS)
+	@$(TOOLS)/bin/python -m pip install --quiet --disable-pip-version-check 'nox>=2024.10' 'uv>=0.5'
+	@touch $(NOX)

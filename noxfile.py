@@ -1,0 +1,76 @@
+"""What `make` runs, each session in an environment of its own, with the wheel, not the source tree, installed."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import nox
+
+nox.needs_version = ">=2024.10"
+nox.options.default_venv_backend = "uv|virtualenv"
+nox.options.error_on_missing_interpreters = False  # nox names those that are not here
+nox.options.reuse_existing_virtualenvs = True
+os.environ.setdefault("UV_PYTHON_DOWNLOADS", "never")
+
+PYTHONS = ["3.10", "3.11", "3.12", "3.13"]
+
+# pyenv keeps interpreters where nothing else looks.
+_PYENV = Path(os.environ.get("PYENV_ROOT", Path.home() / ".pyenv"))
+os.environ["PATH"] = os.pathsep.join(
+    [*(str(path) for path in sorted(_PYENV.glob("versions/3.1*/bin"))), os.environ["PATH"]]
+)
+
+
+def _wheel(session: nox.Session) -> str:
+    folder = Path(session.create_tmp()) / "wheel"
+    for old in folder.glob("*.whl"):
+        old.unlink()
+    session.run("uv", "build", "--quiet", "--wheel", "--out-dir", str(folder), external=True)
+    return str(next(folder.glob("*.whl")))
+
+
+def _install(session: nox.Session, extras: str, *more: str) -> None:
+    # The wheel's version stays the same while its content changes.
+    session.install(f"{_wheel(session)}[{extras}]", "--reinstall-package", "jupyter-otel-telemetry", *more)
+
+
+def _pytest(session: nox.Session) -> None:
+    session.run("pytest", *session.posargs)
+
+
+@nox.session
+def lint(session: nox.Session) -> None:
+    """Check style and types."""
+    _install(session, "test", "ruff==0.17.*", "mypy==2.*", "types-PyYAML", "types-jsonschema", "types-protobuf")
+    session.run("ruff", "check")
+    session.run("ruff", "format", "--check")
+    session.run("mypy")
+
+
+@nox.session(python=PYTHONS)
+def tests(session: nox.Session) -> None:
+    """Run every test with the newest versions of what we depend on."""
+    _install(session, "test", "--upgrade")
+    _pytest(session)
+
+
+@nox.session(python=PYTHONS[0])
+def lowest(session: nox.Session) -> None:
+    """Run every test with the lowest versions that pyproject.toml allows."""
+    _install(session, "test", "--resolution", "lowest-direct")
+    _pytest(session)
+
+
+@nox.session
+def demo(session: nox.Session) -> None:
+    """Show the main job."""
+    _install(session, "cli")
+    session.run("jupyter-otel-telemetry", "demo", *session.posargs)
+
+
+@nox.session
+def bench(session: nox.Session) -> None:
+    """Compare with the peers."""
+    _install(session, "test", "-r", "benchmarks/requirements.txt")
+    session.run("python", "benchmarks/compare.py", *session.posargs)
