@@ -94,6 +94,15 @@ class EventRecord(logging.LogRecord):
             fields["otel.event.name"] = self.event_type.event_name
         return fields
 
+    def __getstate__(self) -> tuple[dict[str, Any], dict[str, Any]]:
+        return vars(self).copy(), {name: getattr(self, name) for name in self.__slots__}
+
+    def __setstate__(self, state: tuple[dict[str, Any], dict[str, Any]]) -> None:
+        fields, slots = state
+        for name, value in slots.items():  # first, since __dict__ needs them
+            setattr(self, name, value)
+        _fields_of(self).update(fields)
+
     def _attributes(self) -> dict[str, Any]:
         event_type = self.event_type
         attributes: dict[str, Any] = {}

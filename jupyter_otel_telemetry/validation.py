@@ -12,7 +12,7 @@ import jsonschema
 from jsonschema.exceptions import best_match
 from jsonschema_specifications import REGISTRY as METASCHEMAS
 from referencing.exceptions import Unresolvable
-from referencing.jsonschema import specification_with
+from referencing.jsonschema import DRAFT4, specification_with
 
 from jupyter_otel_telemetry.jsondata import NotJSONError, json_copy, json_pointer
 from jupyter_otel_telemetry.schema import Path, validator_class, walk
@@ -39,6 +39,8 @@ class EventValidator:
     """
 
     def __init__(self, document: Document, needed: Mapping[str, Document], name: str) -> None:
+        document = _named(document)
+        needed = {uri: _named(found) for uri, found in needed.items()}
         registry = METASCHEMAS.with_resources(
             (uri, _resource(found)) for uri, found in [*needed.items(), *_own_name(document)]
         ).crawl()
@@ -62,8 +64,7 @@ class EventValidator:
         if not copy.keys() <= self._known_names:
             for name in filter(_is_reserved, copy):
                 raise self._invalid((name,), "names that begin with __ are reserved for the envelope")
-        if not self.accepts(copy):
-            self._check(copy)
+        self.check(copy)
         return copy
 
     def json_copy(self, event: Any) -> Document:
@@ -76,9 +77,12 @@ class EventValidator:
             raise self._invalid(error.path, error.problem) from None
         return copy
 
-    def _check(self, event: Document) -> None:
+    def check(self, instance: Any) -> None:
+        """Raise jsonschema.ValidationError if the schema does not allow an instance, which may be any JSON value."""
+        if self.accepts(instance):
+            return
         try:
-            error = best_match(self._reference.iter_errors(event))
+            error = best_match(self._reference.iter_errors(instance))
         except RecursionError:
             raise self._invalid((), "is nested too deeply to be validated") from None
         if error is not None:
@@ -116,6 +120,7 @@ def external_references(document: Document) -> list[str]:
         jsonschema.SchemaError: a `$ref` into the schema itself points to a place that does not exist.
 
     """
+    document = _named(document)
     registry = METASCHEMAS.with_resources((uri, _resource(found)) for uri, found in _own_name(document)).crawl()
     return list(dict.fromkeys(_unresolved(document, registry)))
 
@@ -161,6 +166,12 @@ def _resource(document: Document) -> Resource[Any]:
     return _specification(document).create_resource(document)  # type: ignore[no-any-return]
 
 
+def _named(document: Document) -> Document:
+    """Name a document of draft 4, which knows no `$id`, where that draft looks for it."""
+    is_draft4 = _specification(document) is DRAFT4
+    return {**document, "id": document["$id"]} if is_draft4 and "$id" in document else document
+
+
 def _own_name(document: Document) -> list[tuple[str, Document]]:
     return [(str(document.get("$id", "")), document)]
 
@@ -173,7 +184,7 @@ def _fast_verdict(document: Document, needed: Mapping[str, Document]) -> Callabl
         return None
     draft = getattr(jsonschema_rs, validator_class(document).__name__)
     try:
-        known = jsonschema_rs.Registry(list(needed.items()), retriever=_refuse) if needed else None
+        known = jsonschema_rs.Registry([*needed.items(), *_own_name(document)], retriever=_refuse) if needed else None
         validator = draft(document, registry=known, retriever=_refuse, validate_formats=False)
     except ValueError:
         return None

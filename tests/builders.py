@@ -1,0 +1,35 @@
+"""What tests are built from."""
+
+from __future__ import annotations
+
+import os
+import socket
+
+import pytest
+
+ID = "https://example.org/server-action"
+
+
+def schema(**changes):
+    """Build a valid schema; keyword arguments replace its keywords, `id` its `$id`."""
+    built = {
+        "$id": changes.pop("id", ID),
+        "version": 1,
+        "title": "Server action",
+        "type": "object",
+        "properties": {"action": {"type": "string"}, "count": {"type": "integer"}},
+    }
+    return built | changes
+
+
+def absent(what):
+    """Skip a test whose real part is not here; under CI everything must be."""
+    if os.environ.get("CI") == "true":
+        pytest.fail(f"{what} is absent, and CI must have it")
+    pytest.skip(f"{what} is absent")
+
+
+def free_port():
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return probe.getsockname()[1]

@@ -1,0 +1,76 @@
+"""Fixtures that several test modules share, a real collector among them."""
+
+from __future__ import annotations
+
+import shutil
+import socket
+import subprocess
+import sys
+import time
+from pathlib import Path
+from types import SimpleNamespace
+
+import pytest
+from builders import ID, absent, free_port, schema
+
+from jupyter_otel_telemetry import EventLog
+from jupyter_otel_telemetry.receiver import OTLPReceiver
+
+
+@pytest.fixture
+def server_log(event_log):
+    """`event_log` with the schema of `schema()`."""
+    event_log.register_schema(schema())
+    return event_log
+
+
+@pytest.fixture
+def recording():
+    """Return a function that records events with given handlers and schema keywords."""
+
+    def record(handler, *events, **changes):
+        log = EventLog(handlers=[handler], allowed_schemas=["*"])
+        log.register_schema(schema(**changes))
+        for event in events:
+            log.record_event(changes.get("id", ID), 1, event)
+
+    return record
+
+
+@pytest.fixture(scope="module")
+def collector(tmp_path_factory):
+    """Run a real collector that forwards to `receiver`; it has endpoints `grpc` and `http`."""
+    agent = shutil.which("rotel-agent") or _agent_in_wheel()
+    if agent is None:
+        absent("rotel-agent, the collector in the wheel rotel,")
+    grpc, http = free_port(), free_port()
+    log = tmp_path_factory.mktemp("collector") / "log"
+    with OTLPReceiver() as receiver, log.open("wb") as output:
+        command = [agent, "start", "--otlp-grpc-endpoint", f"127.0.0.1:{grpc}"]
+        command += ["--otlp-http-endpoint", f"127.0.0.1:{http}", "--exporter", "otlp"]
+        command += ["--otlp-exporter-endpoint", receiver.endpoint, "--otlp-exporter-protocol", "http"]
+        process = subprocess.Popen(command, stdout=output, stderr=output)
+        try:
+            for port in (grpc, http):
+                _wait_for_port(port, process, log)
+            yield SimpleNamespace(grpc=f"http://127.0.0.1:{grpc}", http=f"http://127.0.0.1:{http}", receiver=receiver)
+        finally:
+            process.terminate()
+            process.wait(10)
+
+
+def _agent_in_wheel():
+    folders = [Path(folder, "rotel", "rotel-agent") for folder in sys.path]
+    return next((str(path) for path in folders if path.is_file()), None)
+
+
+def _wait_for_port(port, process, log):
+    deadline = time.monotonic() + 20
+    while time.monotonic() < deadline:
+        with socket.socket() as probe:
+            if probe.connect_ex(("127.0.0.1", port)) == 0:
+                return
+        if process.poll() is not None:
+            break
+        time.sleep(0.05)
+    pytest.fail(f"the collector did not come up:\n{log.read_text(errors='replace')[-2000:]}")

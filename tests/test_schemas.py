@@ -1,0 +1,244 @@
+"""Registration of schemas, and what a registered schema decides."""
+
+import json
+import socket
+
+import jsonschema
+import pytest
+from builders import ID, schema
+
+from jupyter_otel_telemetry import EventLog, SchemaConflict, SchemaNotRegistered, TelemetryError
+
+DIALECTS = [
+    "http://json-schema.org/draft-04/schema#",
+    "http://json-schema.org/draft-06/schema",
+    "http://json-schema.org/draft-07/schema#",
+    "https://json-schema.org/draft/2019-09/schema",
+    "https://json-schema.org/draft/2020-12/schema",
+]
+
+
+class TestRegisterSchema:
+    def test_keeps_a_frozen_copy(self, event_log):
+        """Changing the caller's dict, or what `schemas` returned, changes nothing."""
+        mine = schema()
+        event_log.register_schema(mine)
+        mine["properties"]["count"]["type"] = "string"
+        event_log.schemas[ID, 1]["properties"].clear()
+
+        assert event_log.schemas[ID, 1] == schema()
+        assert event_log.record_event(ID, 1, {"count": 1}) == {"count": 1}
+
+    def test_same_again_changes_nothing(self, event_log):
+        """Registering is idempotent, also with the version as text."""
+        for version in (1, 1, "1"):
+            event_log.register_schema(schema(version=version))
+
+        assert list(event_log.schemas) == [(ID, "1")]
+
+    def test_other_content_is_a_conflict_that_names_the_difference(self, event_log):
+        """And what was registered stays."""
+        event_log.register_schema(schema())
+        with pytest.raises(
+            SchemaConflict, match="at /properties/count/type: 'integer' is registered, 'number'"
+        ) as error:
+            event_log.register_schema(schema(properties={"action": {"type": "string"}, "count": {"type": "number"}}))
+
+        assert (error.value.schema_id, error.value.version) == (ID, "1")
+        assert isinstance(error.value, (TelemetryError, ValueError))
+        assert event_log.schemas[ID, "1"] == schema()
+
+    def test_versions_live_side_by_side(self, event_log):
+        """Each decides on its own events."""
+        event_log.register_schema(schema())
+        event_log.register_schema(schema(version=2, properties={"count": {"type": "string"}}))
+
+        assert event_log.record_event(ID, 1, {"count": 1}) == {"count": 1}
+        assert event_log.record_event(ID, 2, {"count": "1"}) == {"count": "1"}
+
+    def test_schemas_is_a_read_only_mapping(self, event_log):
+        """Its keys take the version as number or text."""
+        event_log.register_schema(schema())
+
+        assert (ID, 1) in event_log.schemas
+        assert (ID, "1") in event_log.schemas
+        assert (ID, 2) not in event_log.schemas
+        assert len(event_log.schemas) == 1
+        with pytest.raises(TypeError):
+            event_log.schemas[ID, 2] = {}
+
+    @pytest.mark.parametrize("dialect", DIALECTS)
+    def test_takes_every_draft_from_4_to_2020_12(self, event_log, dialect):
+        """`$schema` chooses the draft, with or without the empty fragment."""
+        event_log.register_schema(schema(**{"$schema": dialect}))
+
+        with pytest.raises(jsonschema.ValidationError):
+            event_log.record_event(ID, 1, {"count": "x"})
+
+    def test_without_dialect_is_draft_7(self, event_log):
+        """As everywhere in Jupyter: `prefixItems` is no keyword there, `if` is."""
+        rules = {"prefixItems": [False], "if": {"required": ["a"]}, "then": {"required": ["b"]}}
+        event_log.register_schema(schema(**rules))
+
+        with pytest.raises(jsonschema.ValidationError, match="'b' is a required property"):
+            event_log.record_event(ID, 1, {"a": 1})
+
+    def test_format_is_an_annotation(self, event_log):
+        """As in jupyter_telemetry, and as JSON Schema has it by default."""
+        event_log.register_schema(schema(properties={"at": {"format": "date-time"}}))
+
+        assert event_log.record_event(ID, 1, {"at": "no date"}) == {"at": "no date"}
+
+    @pytest.mark.parametrize(
+        "bad, message",
+        [
+            ("text", "a schema must be a mapping, not str"),
+            ({"version": 1, "title": "T"}, r"the schema \(T\) lacks \$id"),
+            ({"$id": "", "version": 1}, r"has the \$id ''"),
+            ({"$id": "x"}, "schema 'x' lacks a version"),
+            ({"$id": "x", "version": True}, "has the version True"),
+            (schema(**{"$schema": "https://example.org/dialect"}), "unknown \\$schema 'https://example.org/dialect'"),
+            (schema(**{"$schema": 7}), "unknown \\$schema 7"),
+            (schema(properties={"__x": {}}), "property '__x'; names that begin with __ are reserved"),
+            (schema(default={1, 2}), "is not JSON: is a set, which JSON cannot hold at /default"),
+            (schema(otel=3), "otel must be a mapping"),
+            (schema(otel={"event_nam": "x"}), "unknown annotation otel.event_nam; did you mean event_name"),
+            (schema(otel={"event_name": ""}), "otel.event_name must be a text"),
+            (schema(otel={"severity": "WARNING"}), "unknown otel.severity 'WARNING'; did you mean WARN"),
+            (
+                schema(properties={"a": {"otel": {"severity": "INFO"}}}),
+                "/properties/a: unknown annotation otel.severity",
+            ),
+            (schema(properties={"a": {"otel": {"attribute": "A b"}}}), "'A b' is no attribute name"),
+            (schema(properties={"a": {"otel": {"attribute": "jupyter.schema.id"}}}), "is reserved"),
+            (schema(properties={"a": {"otel": {"attribute": "msg"}}}), "is reserved"),
+            (
+                schema(properties={n: {"otel": {"attribute": "user.name"}} for n in "ab"}),
+                "at /properties/b: otel.attribute 'user.name' clashes with 'user.name' of /properties/a",
+            ),
+            (schema(items={"otel": {"attribute": "user.name"}}), "at /items: otel has no effect here"),
+        ],
+    )
+    def test_mistake_is_a_value_error_that_says_where_and_what_to_do(self, event_log, bad, message):
+        """Nothing is registered then."""
+        with pytest.raises(ValueError, match=message):
+            event_log.register_schema(bad)
+
+        assert len(event_log.schemas) == 0
+
+    def test_invalid_schema_is_a_schema_error(self, event_log):
+        """It names schema and place."""
+        with pytest.raises(jsonschema.SchemaError, match="at /properties/a/type, 'strng'") as error:
+            event_log.register_schema(schema(properties={"a": {"type": "strng"}}))
+
+        assert ID in str(error.value)
+
+    def test_hostile_depth_ends_in_a_clear_error(self, event_log):
+        """A schema of ten thousand levels is refused, not followed."""
+        deep = {}
+        for _ in range(10_000):
+            deep = {"not": deep}
+
+        with pytest.raises(ValueError, match="nested"):
+            event_log.register_schema(schema(**deep))
+
+    def test_property_may_be_called_otel(self, event_log):
+        """Only a keyword is an annotation, not a name."""
+        event_log.register_schema(schema(properties={"otel": {"type": "string"}}))
+
+        assert event_log.record_event(ID, 1, {"otel": "x"}) == {"otel": "x"}
+
+
+class TestReferences:
+    @pytest.fixture(autouse=True)
+    def no_network(self, monkeypatch):
+        """No `$ref` may open a socket."""
+
+        def refuse(*_):
+            raise AssertionError("a socket was opened")
+
+        monkeypatch.setattr(socket.socket, "connect", refuse)
+        monkeypatch.setattr(socket, "getaddrinfo", refuse)
+
+    @pytest.mark.parametrize("pointer", ["#/definitions/count", ID + "#/definitions/count"])
+    def test_reach_the_schema_itself(self, event_log, pointer):
+        """By pointer alone, or with the own id."""
+        event_log.register_schema(
+            schema(properties={"count": {"$ref": pointer}}, definitions={"count": {"type": "integer"}})
+        )
+
+        assert event_log.record_event(ID, 1, {"count": 1}) == {"count": 1}
+        with pytest.raises(jsonschema.ValidationError):
+            event_log.record_event(ID, 1, {"count": "x"})
+
+    @pytest.mark.parametrize("order", [(0, 1), (1, 0)])
+    def test_reach_other_schemas_in_any_order_of_registration(self, event_log, order):
+        """What is needed may come later, but before the first event."""
+        pair = [
+            schema(properties={"who": {"$ref": "user#/definitions/name"}}),
+            schema(id="https://example.org/user", definitions={"name": {"type": "string"}}),
+        ]
+        for index in order:
+            event_log.register_schema(pair[index])
+
+        assert event_log.record_event(ID, 1, {"who": "ada"}) == {"who": "ada"}
+        with pytest.raises(jsonschema.ValidationError, match="at /who"):
+            event_log.record_event(ID, 1, {"who": 1})
+
+    def test_may_be_mutual(self, event_log):
+        """Two schemas that need each other end in no loop."""
+        event_log.register_schema(schema(properties={"b": {"$ref": "b"}, "count": {"type": "integer"}}))
+        event_log.register_schema(schema(id="https://example.org/b", properties={"a": {"$ref": ID}}))
+
+        assert event_log.record_event(ID, 1, {"b": {"a": {"count": 1}}})
+        with pytest.raises(jsonschema.ValidationError, match="at /b/a/count"):
+            event_log.record_event(ID, 1, {"b": {"a": {"count": "x"}}})
+
+    def test_mean_the_highest_version(self, event_log):
+        """10 is higher than 9, whatever the order of registration."""
+        for version, kind in [("9", "string"), ("10", "integer"), ("1", "null")]:
+            event_log.register_schema(schema(id="https://example.org/b", version=version, type=kind))
+        event_log.register_schema(schema(properties={"b": {"$ref": "b"}}))
+
+        assert event_log.record_event(ID, 1, {"b": 3}) == {"b": 3}
+
+    def test_missing_schema_is_named_with_who_wants_it(self, event_log):
+        """Nothing is fetched: it is a mistake until it is registered."""
+        event_log.register_schema(schema(properties={"b": {"$ref": "https://example.com/b"}}))
+
+        with pytest.raises(SchemaNotRegistered, match=f"'https://example.com/b', to which a \\$ref of '{ID}' points"):
+            event_log.record_event(ID, 1, {})
+
+    def test_broken_pointer_is_found_at_registration(self, event_log):
+        """Within one schema nothing can come later."""
+        with pytest.raises(jsonschema.SchemaError, match="at /properties/b a \\$ref to '#/definitions/b'"):
+            event_log.register_schema(schema(properties={"b": {"$ref": "#/definitions/b"}}))
+
+    def test_broken_pointer_into_another_schema_is_found_at_the_event(self, event_log):
+        """The message names both."""
+        event_log.register_schema(schema(properties={"b": {"$ref": "b#/definitions/x"}}))
+        event_log.register_schema(schema(id="https://example.org/b"))
+
+        with pytest.raises(jsonschema.SchemaError, match="which does not exist"):
+            event_log.record_event(ID, 1, {})
+
+    def test_file_urls_are_not_opened(self, event_log, tmp_path):
+        """A schema cannot read the disk."""
+        (tmp_path / "s.json").write_text(json.dumps({"type": "string"}))
+        event_log.register_schema(schema(properties={"b": {"$ref": (tmp_path / "s.json").as_uri()}}))
+
+        with pytest.raises(SchemaNotRegistered):
+            event_log.record_event(ID, 1, {})
+
+
+class TestWithoutTheFastValidator:
+    def test_jsonschema_decides_alone(self, monkeypatch):
+        """Where jsonschema-rs is not installed, everything works the same, only slower."""
+        monkeypatch.setitem(__import__("sys").modules, "jsonschema_rs", None)
+        log = EventLog(allowed_schemas=["*"])
+        log.add_listener(lambda *_: None)
+        log.register_schema(schema(properties={"count": {"type": "integer"}, "name": {"pattern": "^a+$"}}))
+
+        assert log.record_event(ID, 1, {"count": 1, "name": "aa"}) == {"count": 1, "name": "aa"}
+        with pytest.raises(jsonschema.ValidationError, match="at /name"):
+            log.record_event(ID, 1, {"name": "b"})
