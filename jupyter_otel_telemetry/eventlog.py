@@ -150,8 +150,7 @@ class EventLog(LoggingConfigurable):
             jsonschema.SchemaError, SchemaConflict, ValueError: see `register_schema`.
 
         """
-        source = getattr(path_or_file, "name", path_or_file)
-        self._registry.register(sources.as_mapping(sources.read_file(path_or_file), str(source)))
+        self._registry.register(sources.read_file(path_or_file))
 
     def register_schema_url(self, url: str, *, sha256: str | None = None) -> None:
         """Download a schema over https (plain http from this machine only) and register it.
@@ -166,7 +165,7 @@ class EventLog(LoggingConfigurable):
             jsonschema.SchemaError, SchemaConflict, ValueError: see `register_schema`.
 
         """
-        self._registry.register(sources.as_mapping(sources.read_url(url, sha256), "the URL"))
+        self._registry.register(sources.read_url(url, sha256))
 
     def register_schemas(self, folder: str | os.PathLike[str]) -> list[tuple[str, str]]:
         """Register every `*.yaml`, `*.yml` and `*.json` below a folder.
@@ -182,7 +181,7 @@ class EventLog(LoggingConfigurable):
         problems: list[str] = []
         for path in sources.read_folder_paths(folder):
             try:
-                schema = self._registry.register(sources.as_mapping(sources.read_file(path), str(path)))
+                schema = self._registry.register(sources.read_file(path))
                 registered.append(schema.key)
             except Exception as error:  # noqa: BLE001 - collected: one bad file must not hide the others
                 problems.append(f"{Path(path).relative_to(folder)}: {str(error).splitlines()[0]}")

@@ -27,7 +27,7 @@ DOWNLOAD_TIMEOUT_S: Final = 10.0
 SUFFIXES: Final = (".json", ".yaml", ".yml")
 
 
-def read_file(path_or_file: str | os.PathLike[str] | IO[str] | IO[bytes]) -> Any:
+def read_file(path_or_file: str | os.PathLike[str] | IO[str] | IO[bytes]) -> Mapping[str, Any]:
     """Read YAML or JSON from a path or an open file.
 
     Raises:
@@ -57,14 +57,22 @@ def read_folder_paths(folder: str | os.PathLike[str]) -> list[Path]:
     return sorted(path for path in Path(folder).rglob("*") if path.suffix in SUFFIXES and path.is_file())
 
 
-def parse(content: str | bytes, source: str) -> Any:
-    """Parse one YAML or JSON document, by the safe loader, with bounded size, depth and alias expansion.
+def parse(content: str | bytes, source: str) -> Mapping[str, Any]:
+    """Parse one YAML or JSON document that is a mapping.
+
+    By the safe loader, with bounded size, depth and alias expansion.
 
     Raises:
         SchemaSourceError: it is too large, or no such document.
 
     """
-    text = _decoded(content, source)
+    document = _parsed(_decoded(content, source), source)
+    if not isinstance(document, Mapping):
+        raise SchemaSourceError(source, f"it holds a {type(document).__name__}, not a mapping with $id and version")
+    return document
+
+
+def _parsed(text: str, source: str) -> Any:
     if text.lstrip()[:1] in ("{", "["):
         # JSON where it is JSON: YAML 1.1 takes 1e5 for a text and knows no tabs.
         try:
@@ -133,7 +141,7 @@ def _check_size(events: Iterator[Any], source: str) -> None:  # noqa: C901 - one
             raise SchemaSourceError(source, f"it has more than {MAX_NODES} nodes once its aliases are expanded")
 
 
-def read_url(url: str, sha256: str | None = None) -> Any:
+def read_url(url: str, sha256: str | None = None) -> Mapping[str, Any]:
     """Download and parse a schema: over https, or plain http from this machine itself.
 
     Args:
@@ -194,6 +202,7 @@ class _Redirects(urllib.request.HTTPRedirectHandler):
         self, req: urllib.request.Request, fp: Any, code: int, msg: str, headers: Any, newurl: str
     ) -> urllib.request.Request | None:
         if _refusal(newurl) or (req.type == "https" and urlsplit(newurl).scheme != "https"):
+            fp.close()
             raise urllib.error.URLError(f"it redirects to {_without_secrets(newurl)}, which is not allowed")
         return super().redirect_request(req, fp, code, msg, headers, newurl)
 
@@ -247,21 +256,10 @@ def _bare(parts: SplitResult) -> str:
 
 def _download_problem(error: Exception) -> str:
     if isinstance(error, urllib.error.HTTPError):
+        error.close()  # it is a response, too
         return f"the server answered {error.code} {error.reason}"
     if isinstance(error, urllib.error.URLError):
         return str(error.reason)
     if isinstance(error, TimeoutError):
         return f"it took longer than {DOWNLOAD_TIMEOUT_S:g} seconds"
     return str(error) or type(error).__name__
-
-
-def as_mapping(document: Any, source: str) -> Mapping[str, Any]:
-    """Return a document that is a schema's mapping.
-
-    Raises:
-        SchemaSourceError: it is something else.
-
-    """
-    if not isinstance(document, Mapping):
-        raise SchemaSourceError(source, f"it holds a {type(document).__name__}, not a mapping with $id and version")
-    return document

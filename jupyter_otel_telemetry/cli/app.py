@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import click
 
+from jupyter_otel_telemetry.cli.demo import demo
 from jupyter_otel_telemetry.cli.listen import listen
 
 __all__ = ["app"]
@@ -28,4 +29,5 @@ def app() -> None:
     """Take no options of its own; the commands do the work."""
 
 
+app.add_command(demo)
 app.add_command(listen)
