@@ -61,7 +61,16 @@ class EventRecord(logging.LogRecord):
     """
 
     # Not in __dict__, where OpenTelemetry's handler would take them for attributes.
-    __slots__ = ("_has_attributes", "event", "event_type", "otlp_time_ns", "recorded_ms", "span_context", "time_ns")
+    __slots__ = (
+        "_attributes",
+        "_has_all_fields",
+        "event",
+        "event_type",
+        "otlp_time_ns",
+        "recorded_ms",
+        "span_context",
+        "time_ns",
+    )
 
     def __init__(self, event_type: EventType, event: Mapping[str, Any], time_ns: int | None = None) -> None:
         now_ns = time.time_ns()
@@ -69,7 +78,8 @@ class EventRecord(logging.LogRecord):
         self.span_context: SpanContext = get_current_span().get_span_context()
         self.time_ns = time_ns = now_ns if time_ns is None else time_ns
         self.recorded_ms = now_ns // 1_000_000
-        self._has_attributes = False
+        self._attributes: dict[str, Any] | None = None
+        self._has_all_fields = False
         # OTLP has unsigned 64 bits for it, and 0 for an unknown time.
         self.otlp_time_ns = time_ns if 0 <= time_ns <= _LAST_OTLP_TIME_NS else 0
         # The message is the id, not the event: `logging` prints it where a handler fails.
@@ -87,10 +97,10 @@ class EventRecord(logging.LogRecord):
         Writing to a file does not ask, and takes half the time then.
         """
         fields: dict[str, Any] = _fields_of(self)
-        if not self._has_attributes:
-            self._has_attributes = True
+        if not self._has_all_fields:
+            self._has_all_fields = True
             added = fields.copy()  # by logging filters, for instance
-            fields.update({**_LOGGING_FIELDS, **added, **self._attributes()})
+            fields.update({**_LOGGING_FIELDS, **added, **self._event_attributes()})
             fields["otel.event.name"] = self.event_type.event_name
         return fields
 
@@ -103,20 +113,23 @@ class EventRecord(logging.LogRecord):
             setattr(self, name, value)
         _fields_of(self).update(fields)
 
-    def _attributes(self) -> dict[str, Any]:
-        event_type = self.event_type
-        attributes: dict[str, Any] = {}
-        _add_attributes(attributes, self.event, event_type)
-        attributes["log.record.uid"] = _ulids.make(self.recorded_ms)
-        # Last, since at its limit the SDK drops the oldest.
-        attributes["jupyter.schema.id"] = event_type.id
-        attributes["jupyter.schema.version"] = version_text(event_type.version)
-        return attributes
+    def _event_attributes(self) -> dict[str, Any]:
+        """Make the attributes, once, so that every handler sends the same id."""
+        if self._attributes is None:
+            event_type = self.event_type
+            attributes: dict[str, Any] = {}
+            _add_attributes(attributes, self.event, event_type)
+            attributes["log.record.uid"] = _ulids.make(self.recorded_ms)
+            # Last, since at its limit the SDK drops the oldest.
+            attributes["jupyter.schema.id"] = event_type.id
+            attributes["jupyter.schema.version"] = version_text(event_type.version)
+            self._attributes = attributes
+        return self._attributes
 
     def otlp_attributes(self) -> dict[str, Any]:
         """Return the attributes to send, those that logging filters added included."""
-        if not self._has_attributes and len(_fields_of(self)) == _OWN_FIELDS_COUNT:  # nobody added anything
-            return self._attributes()
+        if not self._has_all_fields and len(_fields_of(self)) == _OWN_FIELDS_COUNT:  # nobody added anything
+            return self._event_attributes()
         attributes = {name: value for name, value in vars(self).items() if name not in _RESERVED}
         del attributes["otel.event.name"]
         return attributes
