@@ -1,0 +1,100 @@
+"""What ran against jupyter_telemetry 0.1.0's EventLog runs here after changing the import.
+
+Each test is a call pattern of that version's users: JupyterHub 1 to 4, its own documentation, its own tests.
+"""
+
+import io
+import json
+import logging
+from datetime import datetime
+
+import pytest
+import yaml
+from builders import schema
+from jsonschema import ValidationError
+from traitlets import TraitError
+from traitlets.config import Config
+
+from jupyter_otel_telemetry import EventLog
+
+GOOD = {"$id": "test/test", "version": 1, "properties": {"something": {"type": "string"}}}
+
+
+@pytest.fixture
+def stream():
+    """What a StreamHandler writes."""
+    return io.StringIO()
+
+
+@pytest.fixture
+def eventlog(stream):
+    """Built as JupyterHub's tests built it."""
+    log = EventLog(handlers=[logging.StreamHandler(stream)])
+    log.register_schema(GOOD)
+    return log
+
+
+class TestOldCalls:
+    def test_allowed_schemas_assigned_later(self, eventlog, stream):
+        """Nothing before, everything after."""
+        eventlog.record_event("test/test", 1, {"something": "blah"})
+        eventlog.allowed_schemas = ["test/test"]
+        eventlog.record_event("test/test", 1, {"something": "blah"})
+        capsule = json.loads(stream.getvalue())
+
+        assert "__timestamp__" in capsule
+        del capsule["__timestamp__"]
+        assert capsule == {
+            "__schema__": "test/test",
+            "__schema_version__": 1,
+            "__metadata_version__": 1,
+            "something": "blah",
+        }
+
+    def test_timestamp_override(self, eventlog, stream):
+        """A naive datetime, positional or by keyword."""
+        eventlog.allowed_schemas = ["test/test"]
+        moment = datetime(1970, 1, 1, 0, 0, 1)  # noqa: DTZ001 - as that time's users wrote
+        eventlog.record_event("test/test", 1, {"something": "blah"}, timestamp_override=moment)
+        eventlog.record_event("test/test", 1, {"something": "blah"}, moment)
+
+        for line in stream.getvalue().splitlines():
+            assert datetime.fromisoformat(json.loads(line)["__timestamp__"].rstrip("Z")) == moment
+
+    def test_register_schema_file(self, eventlog, tmp_path):
+        """By file name, YAML."""
+        (tmp_path / "s.yaml").write_text(yaml.safe_dump({**GOOD, "version": 2}))
+        eventlog.register_schema_file(str(tmp_path / "s.yaml"))
+
+        assert ("test/test", 2) in eventlog.schemas
+
+    @pytest.mark.parametrize("missing", ["$id", "version"])
+    def test_missing_required_property(self, missing):
+        """A ValueError."""
+        with pytest.raises(ValueError, match=missing.strip("$")):
+            EventLog().register_schema({key: value for key, value in GOOD.items() if key != missing})
+
+    def test_reserved_property(self):
+        """A ValueError."""
+        with pytest.raises(ValueError, match="__fail__"):
+            EventLog().register_schema(schema(properties={"__fail__": {"type": "string"}}))
+
+    def test_bad_event_and_unknown_schema(self, eventlog):
+        """ValidationError, ValueError."""
+        eventlog.allowed_schemas = ["test/test", "unknown"]
+        with pytest.raises(ValidationError):
+            eventlog.record_event("test/test", 1, {"something": 7})
+        with pytest.raises(ValueError, match="not registered"):
+            eventlog.record_event("unknown", 1, {})
+
+    def test_config_with_handlers(self, stream):
+        """`c.EventLog.handlers = [...]`, and a function in its place."""
+        handler = logging.StreamHandler(stream)
+        for value in ([handler], lambda: [handler]):
+            config = Config({"EventLog": {"handlers": value}})
+            assert EventLog(config=config).handlers == [handler]
+
+    def test_bad_handlers(self):
+        """A TraitError."""
+        with pytest.raises(TraitError):
+            EventLog(handlers=["not a handler"])

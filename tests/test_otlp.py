@@ -1,0 +1,413 @@
+"""`OTLPHandler`: how it is built, what it hands over, and that it never harms its host."""
+
+import copy
+import logging
+import multiprocessing
+import os
+import subprocess
+import sys
+import threading
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from types import SimpleNamespace
+
+import pytest
+from builders import ID, free_port, schema
+from opentelemetry.sdk._logs import LoggerProvider
+from opentelemetry.sdk._logs.export import InMemoryLogRecordExporter, SimpleLogRecordProcessor
+from opentelemetry.sdk.resources import Resource
+
+from jupyter_otel_telemetry import OTLPHandler
+from jupyter_otel_telemetry.receiver import OTLPReceiver
+
+
+@pytest.fixture(autouse=True)
+def no_settings(monkeypatch):
+    """No `OTEL_*` variable of this machine disturbs."""
+    for name in [name for name in os.environ if name.startswith("OTEL_")]:
+        monkeypatch.delenv(name)
+
+
+@pytest.fixture
+def memory():
+    """A provider that keeps what it gets in `logs`."""
+    exporter = InMemoryLogRecordExporter()
+    provider = LoggerProvider()
+    provider.add_log_record_processor(SimpleLogRecordProcessor(exporter))
+    return SimpleNamespace(
+        provider=provider, logs=lambda: [data.log_record for data in exporter.get_finished_logs()], exporter=exporter
+    )
+
+
+class Collector(BaseHTTPRequestHandler):
+    """Answers every request with the status that `server.status` says, or not at all."""
+
+    def do_POST(self):
+        self.rfile.read(int(self.headers["Content-Length"]))
+        if self.server.status is None:
+            self.server.released.wait()
+            return
+        self.send_response(self.server.status)
+        self.send_header("Content-Length", "0")
+        self.end_headers()
+
+    def log_message(self, *_):
+        pass
+
+
+@pytest.fixture
+def bad_collector():
+    """A collector that can be told what to answer; at first it refuses."""
+    server = ThreadingHTTPServer(("127.0.0.1", 0), Collector)
+    server.status, server.released = 400, threading.Event()
+    server.handle_error = lambda *_: None
+    server.endpoint = f"http://127.0.0.1:{server.server_port}"
+    thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01})
+    thread.start()
+    yield server
+    server.released.set()
+    server.shutdown()
+    thread.join()
+    server.server_close()
+
+
+class TestArguments:
+    def send(self, handler, recording, otlp_receiver):
+        recording(handler, {"a": 1})
+        handler.close()
+        return otlp_receiver.wait_for(1)[0]
+
+    @pytest.mark.parametrize("suffix", ["", "/", "/v1/logs"])
+    def test_endpoint_is_the_base_url(self, otlp_receiver, recording, suffix):
+        """The path of the signal is added where it is not there."""
+        handler = OTLPHandler(endpoint=otlp_receiver.endpoint + suffix)
+
+        assert self.send(handler, recording, otlp_receiver).event_name == ID
+
+    def test_endpoint_of_the_environment_counts_without_an_argument(self, otlp_receiver, recording, monkeypatch):
+        """`OTEL_EXPORTER_OTLP_ENDPOINT`, like any OpenTelemetry program."""
+        monkeypatch.setenv("OTEL_EXPORTER_OTLP_ENDPOINT", otlp_receiver.endpoint)
+
+        assert self.send(OTLPHandler(), recording, otlp_receiver).event_name == ID
+
+    def test_argument_wins_over_the_environment(self, otlp_receiver, recording, monkeypatch):
+        """In every setting."""
+        monkeypatch.setenv("OTEL_EXPORTER_OTLP_ENDPOINT", "http://127.0.0.1:9")
+        monkeypatch.setenv("OTEL_EXPORTER_OTLP_PROTOCOL", "grpc")
+        monkeypatch.setenv("OTEL_SERVICE_NAME", "from-environment")
+        handler = OTLPHandler(endpoint=otlp_receiver.endpoint, protocol="http/protobuf", service_name="argument")
+
+        assert self.send(handler, recording, otlp_receiver).resource["service.name"] == "argument"
+
+    def test_service_name_of_the_environment_wins_over_the_default(self, otlp_receiver, recording, monkeypatch):
+        """As does one in `OTEL_RESOURCE_ATTRIBUTES`, with all the others there."""
+        monkeypatch.setenv("OTEL_RESOURCE_ATTRIBUTES", "service.name=hub,deployment.environment.name=test")
+        resource = self.send(OTLPHandler(endpoint=otlp_receiver.endpoint), recording, otlp_receiver).resource
+
+        assert resource["service.name"] == "hub"
+        assert resource["deployment.environment.name"] == "test"
+
+    @pytest.mark.parametrize("resource", [{"k": "v"}, Resource({"k": "v"})])
+    def test_resource_is_added(self, otlp_receiver, recording, resource):
+        """A mapping, as JSON configuration has it, or OpenTelemetry's object."""
+        handler = OTLPHandler(endpoint=otlp_receiver.endpoint, resource=resource)
+
+        assert self.send(handler, recording, otlp_receiver).resource["k"] == "v"
+
+    @pytest.mark.parametrize("compression", ["gzip", "deflate", "none"])
+    def test_compression(self, otlp_receiver, recording, compression):
+        """Each that OTLP/HTTP knows."""
+        handler = OTLPHandler(endpoint=otlp_receiver.endpoint, compression=compression)
+
+        assert self.send(handler, recording, otlp_receiver).event_name == ID
+
+    def test_headers_are_sent(self, bad_collector, recording, monkeypatch):
+        """Names in any case; they join those of the environment."""
+        seen = []
+        monkeypatch.setattr(Collector, "log_request", lambda self, *_: seen.append(dict(self.headers)))
+        monkeypatch.setenv("OTEL_EXPORTER_OTLP_HEADERS", "x-env=1")
+        bad_collector.status = 200
+        handler = OTLPHandler(endpoint=bad_collector.endpoint, headers={"Authorization": "Bearer t"})
+        recording(handler, {})
+        handler.close()
+
+        sent = {name.lower(): value for name, value in seen[0].items()}
+        assert (sent["authorization"], sent["x-env"]) == ("Bearer t", "1")
+
+    @pytest.mark.parametrize(
+        "arguments, message",
+        [
+            ({"endpoint": "collector:4318"}, "endpoint 'collector:4318' is no URL; write http://host:4318"),
+            ({"endpoint": "http://"}, "is no URL"),
+            ({"protocol": "http/json"}, "protocol 'http/json' is unknown; use one of http/protobuf, grpc"),
+            ({"compression": "zip"}, "compression 'zip' is unknown; use one of gzip, deflate, none"),
+            ({"compression": "deflate", "protocol": "grpc"}, "not offered over grpc"),
+            ({"headers": ["a"]}, "headers must be a mapping"),
+            ({"allowed_schemas": ID}, "must be a list of schema ids: write"),
+            ({"allowed_schemas": {ID: {"withheld_properties": ["x"]}}}, "has options, which are not supported yet"),
+            ({"level": "LOUD"}, "Unknown level"),
+            ({"logger_provider": LoggerProvider(), "endpoint": "http://x"}, "with logger_provider nothing is built"),
+        ],
+    )
+    def test_mistake_is_a_value_error_that_says_what_to_write(self, arguments, message):
+        """When the handler is built, not when the first event is lost."""
+        with pytest.raises(ValueError, match=message):
+            OTLPHandler(**arguments)
+
+    def test_unknown_protocol_of_the_environment_is_named(self, monkeypatch):
+        """With the variable."""
+        monkeypatch.setenv("OTEL_EXPORTER_OTLP_PROTOCOL", "carrier-pigeon")
+
+        with pytest.raises(ValueError, match="OTEL_EXPORTER_OTLP_PROTOCOL 'carrier-pigeon' is unknown"):
+            OTLPHandler()
+
+    def test_attribute_limit_of_the_environment_holds(self, otlp_receiver, recording, monkeypatch):
+        """Whoever sets one wants it; what identifies the event stays."""
+        monkeypatch.setenv("OTEL_ATTRIBUTE_COUNT_LIMIT", "3")
+        handler = OTLPHandler(endpoint=otlp_receiver.endpoint)
+        with pytest.warns(match="attributes were dropped"):
+            recording(handler, {f"p{number}": 1 for number in range(9)})
+        handler.close()
+
+        assert list(otlp_receiver.logs[0].attributes) == [
+            "log.record.uid",
+            "jupyter.schema.id",
+            "jupyter.schema.version",
+        ]
+
+    def test_disabled_sdk_sends_nothing(self, otlp_receiver, recording, monkeypatch):
+        """`OTEL_SDK_DISABLED` switches off, without error."""
+        monkeypatch.setenv("OTEL_SDK_DISABLED", "true")
+        handler = OTLPHandler(endpoint=otlp_receiver.endpoint)
+        recording(handler, {})
+        handler.close()
+
+        assert otlp_receiver.logs == []
+
+
+class TestServiceName:
+    @pytest.mark.parametrize(
+        "arguments, name",
+        [(["-m", "program"], "program"), (["program.py"], "program"), (["-c", "import program"], "python")],
+    )
+    def test_is_the_running_programs(self, otlp_receiver, tmp_path, arguments, name):
+        """`jupyterhub`, not `unknown_service:python3`."""
+        (tmp_path / "program.py").write_text(
+            "import logging, jupyter_otel_telemetry\n"
+            f"handler = jupyter_otel_telemetry.OTLPHandler(endpoint={otlp_receiver.endpoint!r})\n"
+            "logging.getLogger('x').addHandler(handler)\n"
+            "logging.getLogger('x').error('hello')\n"
+        )
+        subprocess.run([sys.executable, *arguments], cwd=tmp_path, check=True, timeout=60)
+
+        assert otlp_receiver.wait_for(1)[0].resource["service.name"] == name
+
+
+class TestEmit:
+    def test_allowed_schemas_narrows(self, memory, recording):
+        """Only what the handler's own list names leaves."""
+        handler = OTLPHandler(logger_provider=memory.provider, allowed_schemas=["https://example.com/*"])
+        recording(handler, {})
+        recording(handler, {}, id="https://example.com/event")
+
+        assert [log.event_name for log in memory.logs()] == ["https://example.com/event"]
+
+    def test_ordinary_record_passes_as_through_the_stock_handler(self, memory):
+        """Message, attributes, severity and the logger's name."""
+        logger = logging.getLogger("tests.ordinary")
+        handler = OTLPHandler(logger_provider=memory.provider, level="WARNING")
+        logger.addHandler(handler)
+        logger.error("%s left", "ada", extra={"room": 3})
+        logger.info("not at this level")
+        logger.removeHandler(handler)
+        (log,) = memory.logs()
+
+        assert (log.body, dict(log.attributes), log.severity_text) == ("ada left", {"room": 3}, "ERROR")
+        assert memory.exporter.get_finished_logs()[0].instrumentation_scope.name == "tests.ordinary"
+
+    def test_event_of_jupyter_events_is_mapped_like_ours(self, memory, recording):
+        """Real EventLogger, whose register_handler replaces the formatter."""
+        jupyter_events = pytest.importorskip("jupyter_events")
+        handler = OTLPHandler(logger_provider=memory.provider)
+        foreign = jupyter_events.EventLogger()
+        foreign.register_event_schema(schema(version="1"))
+        foreign.register_handler(handler)
+        foreign.emit(schema_id=ID, data={"action": "start", "count": 3})
+        recording(handler, {"action": "start", "count": 3}, version="1")
+        theirs, ours = memory.logs()
+        unique = {"log.record.uid": "x"}
+
+        assert dict(theirs.attributes) | unique == dict(ours.attributes) | unique
+        assert (theirs.event_name, theirs.severity_number) == (ours.event_name, ours.severity_number)
+        assert theirs.body == "server-action action=start count=3"
+
+    @pytest.mark.parametrize(
+        "capsule",
+        [
+            {"__schema__": "a", "x": {1, 2}, 3: object(), "t": 2**80, "s": "\ud800"},
+            {"__schema__": "a", "__timestamp__": "nonsense", "__schema_version__": None},
+            {"__schema__": "a", "__timestamp__": 7},
+            {"__schema__": 3},
+            {},
+        ],
+    )
+    def test_hostile_foreign_event_does_no_harm(self, memory, capsule, capsys):
+        """Nobody has validated it."""
+        handler = OTLPHandler(logger_provider=memory.provider)
+        handler.handle(logging.LogRecord("foreign", 20, "", 0, capsule, None, None))
+
+        assert len(memory.logs()) == 1
+        assert capsys.readouterr().err == ""
+
+    def test_never_raises(self, caplog):
+        """A failing pipeline is logged, without the event."""
+
+        class Broken(LoggerProvider):
+            def get_logger(self, *_, **__):
+                return SimpleNamespace(emit=lambda *_, **__: 1 / 0)
+
+        OTLPHandler(logger_provider=Broken()).handle(
+            logging.LogRecord("app", 20, "", 0, {"__schema__": "x", "who": "ada"}, None, None)
+        )
+
+        assert "could not be handed to OpenTelemetry" in caplog.text
+        assert "ada" not in caplog.text
+
+    def test_exporter_that_logs_to_the_same_handler_ends_in_no_loop(self, bad_collector, recording):
+        """The handler on the root logger, a collector that fails, and debug logs of the exporter's HTTP client."""
+        root = logging.getLogger()
+        handler = OTLPHandler(endpoint=bad_collector.endpoint)
+        root.addHandler(handler)
+        level, root.level = root.level, logging.DEBUG
+        try:
+            recording(handler, {})
+            assert handler.force_flush(10) is False
+        finally:
+            root.removeHandler(handler)
+            root.setLevel(level)
+            handler.close()
+
+    def test_survives_a_deep_copy(self, memory):
+        """Jupyter configuration makes them; both are the same handler."""
+        handler = OTLPHandler(logger_provider=memory.provider)
+
+        assert copy.deepcopy({"handlers": [handler]})["handlers"][0] is handler
+
+
+class TestDelivery:
+    def test_flush_waits(self, otlp_receiver, recording):
+        """When it returns, the receiver has it."""
+        handler = OTLPHandler(endpoint=otlp_receiver.endpoint)
+        recording(handler, {}, {}, {})
+        handler.flush()
+
+        assert len(otlp_receiver.logs) == 3
+        handler.close()
+
+    def test_force_flush_says_whether_it_was_handed_over(self, bad_collector, recording):
+        """Refused is not handed over; what comes later is judged on its own."""
+        handler = OTLPHandler(endpoint=bad_collector.endpoint)
+        recording(handler, {})
+        assert handler.force_flush(10) is False
+        bad_collector.status = 200
+        recording(handler, {})
+        assert handler.force_flush(10) is True
+        handler.close()
+
+    def test_force_flush_is_true_with_nothing_to_do(self, otlp_receiver):
+        """Nothing was lost."""
+        handler = OTLPHandler(endpoint=otlp_receiver.endpoint)
+
+        assert handler.force_flush(10) is True
+        handler.close()
+
+    def test_force_flush_keeps_its_time_limit(self, bad_collector, recording):
+        """A collector that never answers."""
+        bad_collector.status = None
+        handler = OTLPHandler(endpoint=bad_collector.endpoint)
+        recording(handler, {})
+
+        assert handler.force_flush(0.1) is False
+        bad_collector.released.set()
+        handler.close()
+
+    def test_force_flush_notices_a_full_queue(self, otlp_receiver, recording, monkeypatch):
+        """What the SDK dropped was not handed over."""
+        monkeypatch.setenv("OTEL_BLRP_MAX_QUEUE_SIZE", "2")
+        monkeypatch.setenv("OTEL_BLRP_MAX_EXPORT_BATCH_SIZE", "2")
+        monkeypatch.setenv("OTEL_BLRP_SCHEDULE_DELAY", "60000")
+        handler = OTLPHandler(endpoint=otlp_receiver.endpoint)
+        recording(handler, *[{}] * 2000)
+
+        assert handler.force_flush(10) is (len(otlp_receiver.logs) == 2000)
+        handler.close()
+
+    def test_close_flushes_and_may_be_called_twice(self, otlp_receiver, recording):
+        """Then nothing is sent any more, and that is said."""
+        handler = OTLPHandler(endpoint=otlp_receiver.endpoint)
+        recording(handler, {})
+        handler.close()
+        handler.close()
+
+        assert len(otlp_receiver.logs) == 1
+
+    def test_event_after_close_is_refused_with_a_log_line(self, otlp_receiver, recording, caplog):
+        """Silence would look like success."""
+        handler = OTLPHandler(endpoint=otlp_receiver.endpoint)
+        handler.close()
+        recording(handler, {})
+
+        assert "after OTLPHandler.close()" in caplog.text
+
+    def test_exit_of_the_program_flushes(self, otlp_receiver, tmp_path):
+        """Without a call of close."""
+        program = tmp_path / "p.py"
+        program.write_text(
+            "from jupyter_otel_telemetry import EventLog, OTLPHandler\n"
+            f"log = EventLog(handlers=[OTLPHandler(endpoint={otlp_receiver.endpoint!r})], allowed_schemas=['*'])\n"
+            "log.register_schema({'$id': 'x', 'version': 1})\n"
+            "for number in range(1000): log.record_event('x', 1, {'n': number})\n"
+        )
+        done = subprocess.run([sys.executable, "-W", "error", program], capture_output=True, timeout=60, check=False)
+
+        assert (done.returncode, done.stderr) == (0, b"")
+        assert len(otlp_receiver.wait_for(1000)) == 1000
+
+    @pytest.mark.filterwarnings("ignore:.*fork:DeprecationWarning")  # Python 3.12 warns of what is tested here
+    def test_forked_child_sends_its_own_events_only(self, otlp_receiver, recording):
+        """Each event arrives once."""
+        handler = OTLPHandler(endpoint=otlp_receiver.endpoint)
+        recording(handler, {"from": "parent"})
+        child = multiprocessing.get_context("fork").Process(target=_record_in_child, args=[handler, recording])
+        child.start()
+        child.join(30)
+        handler.close()
+
+        assert child.exitcode == 0
+        senders = sorted(log.attributes["jupyter.event.from"] for log in otlp_receiver.wait_for(2))
+        assert senders == ["child", "parent"]
+
+    def test_large_batch_is_sent_in_parts(self, recording):
+        """Together they would exceed what receivers accept."""
+        with OTLPReceiver(max_body_bytes=4 * 1024 * 1024) as receiver:
+            handler = OTLPHandler(endpoint=receiver.endpoint)
+            recording(handler, *[{"text": letter * 1024 * 1024} for letter in "abcdefgh"])
+
+            assert handler.force_flush(30) is True
+            assert len(receiver.logs) == 8
+            handler.close()
+
+
+def _record_in_child(handler, recording):
+    recording(handler, {"from": "child"})
+    if not handler.force_flush(10):
+        os._exit(1)
+
+
+class TestGrpc:
+    def test_nobody_listening_is_no_error_of_the_caller(self, recording):
+        """And close keeps its time limit."""
+        handler = OTLPHandler(protocol="grpc", endpoint=f"http://127.0.0.1:{free_port()}")
+        recording(handler, {})
+
+        assert handler.force_flush(0.1) is False
+        handler.close()
