@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-import logging
 import threading
 from logging.handlers import MemoryHandler, QueueHandler
 from typing import TYPE_CHECKING
 
 from jupyter_otel_telemetry.formatters import JSONLinesFormatter
-from jupyter_otel_telemetry.record import SCOPE_NAME
 
 if TYPE_CHECKING:
+    import logging
     from collections.abc import Callable, Hashable, Iterable
 
 __all__ = ["Dispatcher", "TroubleLog"]
@@ -47,13 +46,17 @@ class TroubleLog:
             self._log().warning("%r works again; %d events did not get through", what, count)
 
 
-class Dispatcher(logging.Logger):
-    """A logger that stands in no registry, has no parent, and goes on when a handler raises."""
+class Dispatcher:
+    """Does what a `logging.Logger` does with a record, but stands in no registry, and goes on when a handler raises.
+
+    Args:
+        trouble: is told of handlers that raise.
+
+    """
 
     def __init__(self, trouble: TroubleLog) -> None:
-        super().__init__(SCOPE_NAME)
-        self.propagate = False
         self._trouble = trouble
+        self.handlers: list[logging.Handler] = []
 
     def set_handlers(self, handlers: Iterable[logging.Handler]) -> None:
         """Replace the handlers, and give those that have no formatter one for JSON lines."""
@@ -62,7 +65,7 @@ class Dispatcher(logging.Logger):
             _give_default_formatter(handler)
         self.handlers = handlers
 
-    def callHandlers(self, record: logging.LogRecord) -> None:  # noqa: N802 - logging's name
+    def dispatch(self, record: logging.LogRecord) -> None:
         """Hand the record to each handler whose level admits it."""
         level = record.levelno
         for handler in self.handlers:

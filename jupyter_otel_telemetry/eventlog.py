@@ -263,7 +263,11 @@ class EventLog(LoggingConfigurable):
                 raise
             self._log_invalid(error)
             return None
-        return self._record(schema, checked, time_ns)
+        self._dispatcher.dispatch(EventRecord(schema.event_type, checked, time_ns))
+        for fn, only_id in self._listeners:
+            if only_id in {None, schema.id}:
+                self._tell(fn, schema, checked)
+        return copy_again(checked)  # since the record may still be waiting in a queue
 
     def _is_allowed(self, schema_id: str) -> bool:
         option = self.allowed_schemas
@@ -294,14 +298,6 @@ class EventLog(LoggingConfigurable):
             self._invalid_events += 1
         reason = getattr(error, "message", None) or str(error)
         self.log.warning("invalid event, number %d, is not recorded: %s", self._invalid_events, reason)
-
-    def _record(self, schema: Schema, event: dict[str, Any], time_ns: int | None) -> dict[str, Any]:
-        self._dispatcher.handle(EventRecord(schema.event_type, event, time_ns))
-        for fn, only_id in self._listeners:
-            if only_id in (None, schema.id):
-                self._tell(fn, schema, event)
-        # A copy, since the record may still be waiting in a queue.
-        return copy_again(event)
 
     def _tell(self, listener: Listener, schema: Schema, event: dict[str, Any]) -> None:
         async def wait_for(result: Awaitable[object]) -> None:

@@ -49,8 +49,8 @@ def json_copy(value: Any) -> Any:
             (so also one that contains itself).
 
     """
-    if type(value) is dict and _is_flat(value) and _KEYS.issuperset(map(type, value)):
-        return value.copy()
+    if type(value) is dict and _ATOMS.issuperset(map(type, value.values())) and _KEYS.issuperset(map(type, value)):
+        return value.copy()  # as most events are: flat
     try:
         return _copy(value, MAX_DEPTH)
     except NotJSONError as error:
@@ -61,14 +61,10 @@ def json_copy(value: Any) -> Any:
 
 def copy_again(value: dict[str, Any]) -> dict[str, Any]:
     """Copy what `json_copy` returned."""
-    if _is_flat(value):
+    if _ATOMS.issuperset(map(type, value.values())):
         return value.copy()
     copy: dict[str, Any] = _copy(value, MAX_DEPTH)
     return copy
-
-
-def _is_flat(value: dict[str, Any]) -> bool:
-    return _ATOMS.issuperset(map(type, value.values()))
 
 
 def _copy(value: Any, depth: int) -> Any:
@@ -88,7 +84,7 @@ def _copy(value: Any, depth: int) -> Any:
         return str.__str__(value)
     for plain in (int, float):
         if isinstance(value, plain):
-            return plain(value)
+            return plain.__pos__(value)  # not plain(value), which a subclass may define otherwise
     raise NotJSONError((), f"is a {kind.__name__}, which JSON cannot hold")
 
 
@@ -101,6 +97,15 @@ def _key(key: object) -> str:
 def _locate(value: Any) -> tuple[str | int, ...]:
     """Find the path to the first thing in `value` that JSON cannot hold."""
     path: list[str | int] = []
+    try:
+        _follow(value, path)
+    except Exception:  # noqa: BLE001, S110 - what cannot be read ends the path
+        pass
+    # Where depth is the problem, the whole path would hide the message.
+    return tuple(path) if len(path) < 20 else ()  # noqa: PLR2004
+
+
+def _follow(value: Any, path: list[str | int]) -> None:
     while isinstance(value, (Mapping, list, tuple)) and len(path) <= MAX_DEPTH:
         items = value.items() if isinstance(value, Mapping) else enumerate(value)
         for key, item in items:

@@ -125,7 +125,8 @@ class OTLPHandler(LoggingHandler):
         event_type = record.event_type
         if self._allowed is not None and not self._allowed.allows(event_type.id):
             return
-        self._count()
+        if self._closed or self._delivery is not None:
+            self._count()
         here = record.span_context is get_current_span().get_span_context()
         self._otel_logger.emit(
             LogRecord(

@@ -38,6 +38,7 @@ MAX_ATTRIBUTE_DEPTH: Final = 16
 receivers stop reading at about a hundred."""
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=timezone.utc)
+_INT64_MIN, _INT64_MAX = -(2**63), 2**63 - 1
 _UNNAMED: tuple[None, PropertyNames] = (None, {})
 _LAST_OTLP_TIME_NS = 2**64 - 1
 _RESERVED = frozenset({*vars(logging.makeLogRecord({})), "message", "asctime", "taskName"})
@@ -204,6 +205,8 @@ def _add_attributes(fields: dict[str, Any], event: Mapping[str, Any], event_type
         kind = type(value)
         if kind is str:
             fields[name] = value if value.isascii() else clean_text(value)
+        elif kind is int and _INT64_MIN <= value <= _INT64_MAX:
+            fields[name] = value
         elif kind is dict and value and not any("." in str(key) for key in event):
             # With a dot in a name, "a.b" and b below a would be one attribute: then objects stay whole.
             _add_nested(fields, name, value, event_type.names.get(key, _UNNAMED)[1], 1)
@@ -238,7 +241,7 @@ def _attribute_value(value: Any, depth: int) -> Any:
     if value is None or isinstance(value, (bool, float)):
         return value
     if isinstance(value, int):
-        return int(value) if -(2**63) <= value < 2**63 else int_text(value)
+        return int(value) if _INT64_MIN <= value <= _INT64_MAX else int_text(value)
     if isinstance(value, Mapping):
         if depth <= 0 or "" in value:  # OTLP's attributes have no empty keys
             return json_bytes(value).decode()
@@ -263,10 +266,10 @@ def _logfmt(event: Mapping[str, Any], prefix: str) -> str:
     """Format as logfmt: `key=value`, quoted where it must be, nested objects dotted."""
     text = ""
     for key, value in event.items():
-        name = f"{prefix}{_quoted(key if type(key) is str else str(key))}"
+        name = prefix + (key if type(key) is str and key.isalnum() else _quoted(str(key)))
         kind = type(value)
         if kind is str:
-            text += f" {name}={_quoted(value)}"
+            text += f" {name}={value if value.isalnum() else _quoted(value)}"
         elif kind is int:
             text += f" {name}={int_text(value)}"
         elif kind is dict and value and prefix.count(".") < MAX_ATTRIBUTE_DEPTH:
@@ -277,7 +280,7 @@ def _logfmt(event: Mapping[str, Any], prefix: str) -> str:
 
 
 def _quoted(text: str) -> str:
-    return text if text.isalnum() or _PLAIN.fullmatch(text) else json_bytes(text).decode()
+    return text if _PLAIN.fullmatch(text) else json_bytes(text).decode()
 
 
 _CROCKFORD = "0123456789ABCDEFGHJKMNPQRSTVWXYZ"

@@ -29,7 +29,7 @@ class SchemaRegistry:
     def __init__(self) -> None:
         self._lock = threading.Lock()
         self._schemas: Mapping[Key, Schema] = {}
-        self._validators: dict[Key, EventValidator] = {}
+        self._compiled: dict[Key, tuple[Schema, EventValidator]] = {}
 
     def register(self, schema: Any) -> Schema:
         """Check and keep a schema; one that is already here with the same content changes nothing.
@@ -46,7 +46,7 @@ class SchemaRegistry:
             if old is None:
                 self._schemas = {**self._schemas, new.key: new}
                 # Others may have waited for this one with a $ref, or now mean this version by it.
-                self._validators = {}
+                self._compiled = {}
                 return new
         if difference := _difference(old.document, new.document):
             raise SchemaConflict(new.id, new.version, difference)
@@ -60,15 +60,15 @@ class SchemaRegistry:
             jsonschema.SchemaError: a `$ref` points to a place that another schema does not have.
 
         """
-        key = (schema_id, version_text(version))
-        schemas, validators = self._schemas, self._validators
-        schema = schemas.get(key)
-        if schema is None:
-            raise SchemaNotRegistered(*key, schemas)
-        validator = validators.get(key)
-        if validator is None:
-            validator = validators[key] = _validator(schema, schemas)
-        return schema, validator
+        key = (schema_id, version if type(version) is str else version_text(version))
+        compiled = self._compiled
+        found = compiled.get(key)
+        if found is None:
+            schema = self._schemas.get(key)
+            if schema is None:
+                raise SchemaNotRegistered(*key, self._schemas)
+            found = compiled[key] = schema, _validator(schema, self._schemas)
+        return found
 
     @property
     def schemas(self) -> Mapping[Key, Schema]:

@@ -1,0 +1,237 @@
+"""Times recording one event, ours beside the peers', all in this one run. Prints a table with ratios.
+
+Every contender records the same three-property event. The contenders take turns, round after round, so that
+whatever else the machine does hits all of them; a figure is the median of its rounds. Queues are emptied between
+rounds, outside the measured time.
+"""
+
+from __future__ import annotations
+
+import argparse
+import logging
+import platform
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+import warnings
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import Any
+
+from opentelemetry._logs import SeverityNumber
+from opentelemetry.instrumentation.logging.handler import LoggingHandler
+from opentelemetry.sdk._logs import LoggerProvider
+from opentelemetry.sdk._logs.export import BatchLogRecordProcessor, LogRecordExporter, LogRecordExportResult
+
+from jupyter_otel_telemetry import EventLog, OTLPHandler
+
+warnings.simplefilter("ignore")
+
+ID = "https://example.org/server-action"
+SCHEMA = {
+    "$id": ID,
+    "version": "1",
+    "title": "Server action",
+    "type": "object",
+    "required": ["action", "username"],
+    "properties": {
+        "action": {"enum": ["start", "stop"]},
+        "username": {"type": "string"},
+        "servers": {"type": "integer"},
+    },
+}
+EVENT = {"action": "start", "username": "ada", "servers": 3}
+BATCH = 400
+"""Events a round; below the 512 at which the SDK's processor begins to export."""
+
+
+class NullExporter(LogRecordExporter):
+    """Takes everything and does nothing."""
+
+    def export(self, batch: Any) -> LogRecordExportResult:
+        return LogRecordExportResult.SUCCESS
+
+    def shutdown(self) -> None:
+        pass
+
+    def force_flush(self, timeout_millis: int = 0) -> bool:
+        return True
+
+
+@dataclass
+class Contender:
+    """Something to time: `record` once an event, `settle` after each round."""
+
+    name: str
+    record: Callable[[], object]
+    settle: Callable[[], object] = lambda: None
+    batch: int = BATCH
+    rounds_us: list[float] = field(default_factory=list)
+
+    def run_round(self) -> None:
+        record = self.record
+        began = time.perf_counter()
+        for _ in range(self.batch):
+            record()
+        self.rounds_us.append((time.perf_counter() - began) / self.batch * 1e6)
+        self.settle()
+
+    @property
+    def median_us(self) -> float:
+        return statistics.median(self.rounds_us)
+
+
+def provider() -> LoggerProvider:
+    built = LoggerProvider()
+    built.add_log_record_processor(BatchLogRecordProcessor(NullExporter()))
+    return built
+
+
+def ours(name: str, handler: logging.Handler, settle: Callable[[], object] = lambda: None) -> Contender:
+    log = EventLog(handlers=[handler], allowed_schemas=[ID])
+    log.register_schema(SCHEMA)
+    return Contender(name, lambda: log.record_event(ID, 1, EVENT), settle)
+
+
+def ours_not_allowed() -> Contender:
+    log = EventLog(handlers=[logging.NullHandler()], allowed_schemas=[ID])
+    return Contender("ours, schema not allowed", lambda: log.record_event(ID + "/other", 1, EVENT))
+
+
+def telemetry(folder: Path) -> Contender:
+    from jupyter_telemetry.eventlog import EventLog as OldEventLog
+
+    log = OldEventLog(handlers=[logging.FileHandler(folder / "telemetry")], allowed_schemas=[ID])
+    log.register_schema(SCHEMA)
+    return Contender("jupyter_telemetry to file", lambda: log.record_event(ID, "1", EVENT), batch=20)
+
+
+def events(name: str, handler: logging.Handler, settle: Callable[[], object] = lambda: None) -> Contender:
+    from jupyter_events import EventLogger
+
+    logger = EventLogger()
+    logger.register_event_schema(SCHEMA)
+    logger.register_handler(handler)
+    return Contender(name, lambda: logger.emit(schema_id=ID, data=EVENT), settle, batch=100)
+
+
+def structlog_line(folder: Path) -> Contender:
+    import structlog
+
+    processors = [structlog.processors.add_log_level, structlog.processors.TimeStamper(fmt="iso")]
+    structlog.configure(
+        processors=[*processors, structlog.processors.JSONRenderer()],
+        logger_factory=structlog.WriteLoggerFactory((folder / "structlog").open("w")),
+    )
+    logger = structlog.get_logger()
+    return Contender("structlog to file, unvalidated", lambda: logger.info(ID, **EVENT))
+
+
+def bare_sdk() -> Contender:
+    built = provider()
+    logger = built.get_logger("bare")
+
+    def emit() -> None:
+        logger.emit(
+            timestamp=time.time_ns(),
+            severity_number=SeverityNumber.INFO,
+            severity_text="INFO",
+            event_name=ID,
+            body="Server action",
+            attributes=EVENT,
+        )
+
+    return Contender("OTel SDK, bare Logger.emit", emit, built.force_flush)
+
+
+def contenders(folder: Path) -> dict[str, Contender]:
+    ours_provider, stock_provider, events_provider = provider(), provider(), provider()
+    built = {
+        "file": ours("ours to file", logging.FileHandler(folder / "ours")),
+        "structlog": structlog_line(folder),
+        "events": events("jupyter_events to file", logging.FileHandler(folder / "events")),
+        "otlp": ours("ours, OTLPHandler", OTLPHandler(logger_provider=ours_provider), ours_provider.force_flush),
+        "stock": ours(
+            "ours, OTel's handler", LoggingHandler(logger_provider=stock_provider), stock_provider.force_flush
+        ),
+        "bare": bare_sdk(),
+        "events otlp": events(
+            "jupyter_events, OTel's handler",
+            LoggingHandler(logger_provider=events_provider),
+            events_provider.force_flush,
+        ),
+        "not allowed": ours_not_allowed(),
+    }
+    try:
+        built["telemetry"] = telemetry(folder)
+    except ImportError as error:
+        print(f"jupyter_telemetry is left out: {error}", file=sys.stderr)
+    return built
+
+
+def import_seconds(module: str) -> float:
+    code = f"import time; t = time.perf_counter(); import {module}; print(time.perf_counter() - t)"
+    runs = [
+        subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True) for _ in range(7)
+    ]
+    return statistics.median(float(run.stdout) for run in runs)
+
+
+def installed(package: str) -> str:
+    try:
+        return f"{package} {version(package)}"
+    except PackageNotFoundError:
+        return f"{package} absent"
+
+
+def report(timed: dict[str, Contender]) -> None:
+    packages = ["jupyter-otel-telemetry", "jupyter-events", "jupyter-telemetry", "structlog", "opentelemetry-sdk"]
+    print(f"Python {platform.python_version()}, {', '.join(installed(package) for package in packages)}\n")
+    print("| contender | us an event, median | of ours to file |\n|---|---:|---:|")
+    for contender in sorted(timed.values(), key=lambda contender: contender.median_us):
+        ratio = contender.median_us / timed["file"].median_us
+        print(f"| {contender.name} | {contender.median_us:.2f} | {ratio:.2f} |")
+    print("\n| promise | measured | limit | kept |\n|---|---:|---:|---|")
+    for promise, measured, limit in promises(timed):
+        print(f"| {promise} | {measured:.3f} | {limit:.3f} | {'yes' if measured <= limit else 'NO'} |")
+
+
+def promises(timed: dict[str, Contender]) -> list[tuple[str, float, float]]:
+    us = {name: contender.median_us for name, contender in timed.items()}
+    own, theirs = import_seconds("jupyter_otel_telemetry"), import_seconds("jupyter_events")
+    return [
+        ("to file, of jupyter_events", us["file"] / us["events"], 1 / 7),
+        ("to file, of structlog", us["file"] / us["structlog"], 1),
+        ("OTLPHandler, of the bare SDK", us["otlp"] / us["bare"], 2),
+        ("OTLPHandler, of jupyter_events with OTel's handler", us["otlp"] / us["events otlp"], 0.35),
+        ("schema not allowed, us", us["not allowed"], 1),
+        ("import, seconds", own, 0.25),
+        ("import, of jupyter_events", own / theirs, 1),
+    ]
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--rounds", type=int, default=60, help="rounds of each contender (default: 60)")
+    rounds = parser.parse_args().rounds
+    with tempfile.TemporaryDirectory() as folder:
+        timed = contenders(Path(folder))
+        for number in range(rounds + 1):
+            if sys.stderr.isatty():
+                print(f"\rround {number} of {rounds}", end="", file=sys.stderr)
+            for contender in timed.values():
+                contender.run_round()
+        for contender in timed.values():
+            del contender.rounds_us[0]  # warming up
+        if sys.stderr.isatty():
+            print("\r" + " " * 30 + "\r", end="", file=sys.stderr)
+        report(timed)
+        logging.shutdown()
+
+
+if __name__ == "__main__":
+    main()
