@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import subprocess
 from pathlib import Path
 
 import nox
@@ -13,6 +14,7 @@ nox.options.error_on_missing_interpreters = False  # nox names those that are no
 nox.options.reuse_existing_virtualenvs = True
 os.environ.setdefault("UV_PYTHON_DOWNLOADS", "never")
 
+CACHE = Path(".cache").resolve()
 PYTHONS = ["3.10", "3.11", "3.12", "3.13"]
 
 # pyenv keeps interpreters where nothing else looks.
@@ -35,8 +37,30 @@ def _install(session: nox.Session, extras: str, *more: str) -> None:
     session.install(f"{_wheel(session)}[{extras}]", "--reinstall-package", "jupyter-otel-telemetry", *more)
 
 
-def _pytest(session: nox.Session) -> None:
-    session.run("pytest", *session.posargs)
+def _pytest(session: nox.Session, suite: str = "newest") -> None:
+    env = {"JSON_SCHEMA_TEST_SUITE": str(CACHE / "json-schema-test-suite" / suite)}
+    session.run("python", "tests/fetch_suite.py", env=env)
+    if agent := _collector(session):
+        env["ROTEL_AGENT"] = agent
+    session.run("pytest", *session.posargs, env=env)
+
+
+def _collector(session: nox.Session) -> str | None:
+    """Fetch the collector that is in the wheels of rotel; each needs the libpython of its Python as a library."""
+    for python in PYTHONS:
+        folder = CACHE / "collector" / python
+        agent = folder / "rotel" / "rotel-agent"
+        if not agent.exists():
+            # Under the name of another Python, since only the program is wanted.
+            session.run(
+                *("uv", "pip", "install", "--quiet", "--no-deps", "--target", str(folder)),
+                *("--python-version", python, "rotel>=0.0.1a15"),
+                external=True,
+            )
+        if subprocess.run([agent, "--version"], capture_output=True, check=False).returncode == 0:
+            return str(agent)
+    session.warn("no libpython is here that the collector could run with")
+    return None
 
 
 @nox.session
@@ -59,7 +83,7 @@ def tests(session: nox.Session) -> None:
 def lowest(session: nox.Session) -> None:
     """Run every test with the lowest versions that pyproject.toml allows."""
     _install(session, "test", "--resolution", "lowest-direct")
-    _pytest(session)
+    _pytest(session, "lowest")
 
 
 @nox.session

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 import socket
 import subprocess
@@ -40,9 +41,9 @@ def recording():
 @pytest.fixture(scope="module")
 def collector(tmp_path_factory):
     """Run a real collector that forwards to `receiver`; it has endpoints `grpc` and `http`."""
-    agent = shutil.which("rotel-agent") or _agent_in_wheel()
-    if agent is None:
-        absent("rotel-agent, the collector in the wheel rotel,")
+    agent = os.environ.get("ROTEL_AGENT") or shutil.which("rotel-agent") or _agent_in_wheel()
+    if agent is None or subprocess.run([agent, "--version"], capture_output=True, check=False).returncode != 0:
+        absent("a rotel-agent that runs, the collector in the wheel rotel,")
     grpc, http = free_port(), free_port()
     log = tmp_path_factory.mktemp("collector") / "log"
     with OTLPReceiver() as receiver, log.open("wb") as output:
