@@ -1,0 +1,90 @@
+"""What the README shows is true: its files are written, run and compared."""
+
+import json
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from traitlets.config import JSONFileConfigLoader, PyFileConfigLoader
+
+from jupyter_otel_telemetry import EventLog
+
+README = Path(__file__).parent.parent / "README.md"
+BLOCK = re.compile(r"^```\w+ (?P<name>\S[^\n]*)\n(?P<text>.*?)^```$", re.MULTILINE | re.DOTALL)
+
+
+@pytest.fixture(scope="module")
+def blocks():
+    """Every code block that has a name, by that name."""
+    return {match["name"]: match["text"] for match in BLOCK.finditer(README.read_text(encoding="utf-8"))}
+
+
+@pytest.fixture
+def folder(blocks, tmp_path):
+    """A folder with every named block that is a file to write."""
+    for name, text in blocks.items():
+        if " " not in name and not name.endswith(".jsonl"):
+            (tmp_path / name).write_text(text, encoding="utf-8")
+    return tmp_path
+
+
+@pytest.fixture
+def run(folder, otlp_receiver, monkeypatch):
+    """Return a function that runs Python in that folder, with the receiver in the place of `listen`."""
+    monkeypatch.setenv("OTEL_EXPORTER_OTLP_ENDPOINT", otlp_receiver.endpoint)
+
+    def run(*arguments):
+        command = [sys.executable, *arguments]
+        return subprocess.run(command, cwd=folder, capture_output=True, text=True, check=True, timeout=60).stdout
+
+    return run
+
+
+class TestTour:
+    def test_writes_the_line_that_it_shows(self, run, folder, blocks):
+        """But for the time."""
+        run("tour.py")
+        shown, written = json.loads(blocks["events.jsonl"]), json.loads((folder / "events.jsonl").read_text())
+
+        assert shown | {"__timestamp__": ""} == written | {"__timestamp__": ""}
+        assert list(shown) == list(written)
+
+    def test_receiver_gets_the_event(self, run, otlp_receiver):
+        """With the body that the mapping table shows."""
+        run("tour.py")
+        (log,) = otlp_receiver.wait_for(1)
+
+        assert (log.event_name, log.resource["service.name"]) == ("example.notebook.run", "tour")
+        assert log.attributes["file.path"] == "analysis.ipynb"
+        assert f"`{log.body}`" in README.read_text(encoding="utf-8")
+
+    def test_error_is_as_shown(self, run, blocks):
+        """To the letter."""
+        assert run("wrong.py") == blocks["wrong.py prints"]
+
+    def test_fixtures_work(self, run):
+        """A test of a user's own passes."""
+        assert "1 passed" in run("-m", "pytest", "-q", "-p", "no:cacheprovider", "test_mine.py")
+
+
+class TestConfiguration:
+    @pytest.mark.parametrize(
+        "loader, name", [(PyFileConfigLoader, "jupyter_config.py"), (JSONFileConfigLoader, "jupyter_config.json")]
+    )
+    def test_files_say_the_same(self, folder, monkeypatch, loader, name):
+        """Two handlers and a pattern."""
+        monkeypatch.chdir(folder)
+        log = EventLog(config=loader(name, str(folder)).load_config())
+
+        assert [type(handler).__name__ for handler in log.handlers] == ["FileHandler", "OTLPHandler"]
+        assert log.allowed_schemas == ["https://example.org/events/*"]
+        for handler in log.handlers:
+            handler.close()
+
+    def test_every_trait_is_in_the_table(self):
+        """Nothing undocumented."""
+        text = README.read_text(encoding="utf-8")
+
+        assert [name for name in EventLog.class_own_traits(config=True) if f"| `{name}` |" not in text] == []
