@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import math
 from collections.abc import Mapping
+from contextlib import suppress
 from typing import Any
 
 import orjson
@@ -45,18 +46,32 @@ def json_copy(value: Any) -> Any:
     value. NaN and infinities stay: JSON has no text for them, but OTLP can carry them.
 
     Raises:
-        NotJSONError: `value` holds something else, a key that is no string, or more than `MAX_DEPTH` levels
-            (so also one that contains itself).
+        NotJSONError: `value` holds something else, a key that is no string, something that raises when it is
+            read, or more than `MAX_DEPTH` levels (so also one that contains itself).
 
     """
-    if type(value) is dict and _ATOMS.issuperset(map(type, value.values())) and _KEYS.issuperset(map(type, value)):
-        return value.copy()  # as most events are: flat
     try:
+        if (
+            type(value) is dict
+            and _ATOMS.issuperset(map(type, value.values()))
+            and _KEYS.issuperset(map(type, value))
+        ):
+            return value.copy()  # as most events are: flat
         return _copy(value, MAX_DEPTH)
     except NotJSONError as error:
         raise NotJSONError(_locate(value), error.problem) from None
     except RecursionError:
         raise NotJSONError((), "is nested too deeply for this call stack") from None
+    except Exception as error:  # noqa: BLE001 - a stranger's mapping or list may raise anything
+        raise NotJSONError(_locate(value), f"cannot be read: {type(error).__name__}") from None
+
+
+def is_mapping(value: object) -> bool:
+    """Tell a mapping, also among objects whose class cannot be asked for."""
+    try:
+        return isinstance(value, Mapping)
+    except Exception:  # noqa: BLE001 - a stranger's __class__ may raise anything
+        return False
 
 
 def copy_again(value: dict[str, Any]) -> dict[str, Any]:
@@ -82,9 +97,10 @@ def _copy(value: Any, depth: int) -> Any:
         return [item if type(item) in _ATOMS else _copy(item, depth - 1) for item in value]
     if isinstance(value, str):
         return str.__str__(value)
-    for plain in (int, float):
-        if isinstance(value, plain):
-            return plain.__pos__(value)  # not plain(value), which a subclass may define otherwise
+    if isinstance(value, int):
+        return int.__pos__(value)  # not int(value), which a subclass may define otherwise
+    if isinstance(value, float):
+        return float.__pos__(value)
     raise NotJSONError((), f"is a {kind.__name__}, which JSON cannot hold")
 
 
@@ -97,32 +113,22 @@ def _key(key: object) -> str:
 def _locate(value: Any) -> tuple[str | int, ...]:
     """Find the path to the first thing in `value` that JSON cannot hold."""
     path: list[str | int] = []
-    try:
-        _follow(value, path)
-    except Exception:  # noqa: BLE001, S110 - what cannot be read ends the path
-        pass
+    with suppress(Exception):
+        _visit(value, path)
     # Where depth is the problem, the whole path would hide the message.
     return tuple(path) if len(path) < 20 else ()  # noqa: PLR2004
 
 
-def _follow(value: Any, path: list[str | int]) -> None:
-    while isinstance(value, (Mapping, list, tuple)) and len(path) <= MAX_DEPTH:
-        items = value.items() if isinstance(value, Mapping) else enumerate(value)
-        for key, item in items:
-            try:
-                if isinstance(value, Mapping):
-                    _key(key)
-                _copy(item, MAX_DEPTH - len(path) - 1)
-            except NotJSONError:
-                break
-        else:
-            break
-        if not isinstance(key, (str, int)) or (isinstance(value, Mapping) and not isinstance(key, str)):
-            break
-        path.append(key)
-        value = item
-    # Where depth is the problem, the whole path would hide the message.
-    return tuple(path) if len(path) < 20 else ()  # noqa: PLR2004
+def _visit(value: Any, path: list[str | int]) -> None:
+    """Raise where `_copy` does; `path` then leads to that place."""
+    if not isinstance(value, (Mapping, list, tuple)) or len(path) > MAX_DEPTH:
+        _copy(value, 0)
+        return
+    steps = ((_key(key), item) for key, item in value.items()) if isinstance(value, Mapping) else enumerate(value)
+    for step, item in steps:
+        path.append(step)
+        _visit(item, path)
+        path.pop()
 
 
 def json_pointer(path: tuple[str | int, ...] | list[str | int]) -> str:
