@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import threading
 from logging.handlers import MemoryHandler, QueueHandler
 from typing import TYPE_CHECKING
 
@@ -10,40 +9,11 @@ from jupyter_otel_telemetry.formatters import JSONLinesFormatter
 
 if TYPE_CHECKING:
     import logging
-    from collections.abc import Callable, Hashable, Iterable
+    from collections.abc import Iterable
 
-__all__ = ["Dispatcher", "TroubleLog"]
+    from jupyter_otel_telemetry.trouble import TroubleLog
 
-
-class TroubleLog:
-    """Logs once that something fails, and once, with the number of losses, that it works again.
-
-    Args:
-        log: returns the logger to use.
-
-    """
-
-    def __init__(self, log: Callable[[], logging.Logger]) -> None:
-        self._log = log
-        self._lock = threading.Lock()
-        self._failures: dict[Hashable, int] = {}
-
-    def failed(self, what: Hashable, message: str, *, traceback: bool = True) -> None:
-        """Count a failure of `what`; called while its exception is handled."""
-        with self._lock:
-            first = what not in self._failures
-            self._failures[what] = self._failures.get(what, 0) + 1
-        if first:
-            self._log().error("%s; more of its failures are counted, not logged", message, exc_info=traceback)
-
-    def worked(self, what: Hashable) -> None:
-        """Note a success of `what`."""
-        if not self._failures:  # as nearly always
-            return
-        with self._lock:
-            count = self._failures.pop(what, 0)
-        if count:
-            self._log().warning("%r works again; %d events did not get through", what, count)
+__all__ = ["Dispatcher"]
 
 
 class Dispatcher:
@@ -74,7 +44,7 @@ class Dispatcher:
             try:
                 handler.handle(record)
             except Exception:  # noqa: BLE001 - nobody knows what a handler raises
-                self._trouble.failed(handler, f"handler {handler!r} failed, an event did not get through")
+                self._trouble.failed(handler, ", and an event did not get through")
             else:
                 self._trouble.worked(handler)
 

@@ -2,12 +2,8 @@
 
 from __future__ import annotations
 
-import asyncio
-import inspect
 import logging
 import threading
-from collections.abc import Awaitable, Callable, Coroutine, Iterator, Mapping
-from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any
 
@@ -16,28 +12,23 @@ from traitlets.config import Config, LoggingConfigurable
 from traitlets.config.loader import DeferredConfig, LazyConfigValue
 
 from jupyter_otel_telemetry import sources
-from jupyter_otel_telemetry.dispatch import Dispatcher, TroubleLog
+from jupyter_otel_telemetry.dispatch import Dispatcher
 from jupyter_otel_telemetry.errors import SchemaSourceError
+from jupyter_otel_telemetry.hooks import Listener, Listeners, Modifier, ModifierFailed, Modifiers
 from jupyter_otel_telemetry.jsondata import copy_again
 from jupyter_otel_telemetry.privacy import AllowedSchemas
 from jupyter_otel_telemetry.record import EventRecord, datetime_to_ns
 from jupyter_otel_telemetry.registry import RegisteredSchemas, SchemaRegistry
 from jupyter_otel_telemetry.traits import AllowedSchemasTrait, Handlers
+from jupyter_otel_telemetry.trouble import TroubleLog
 
 if TYPE_CHECKING:
     import os
+    from collections.abc import Mapping
     from datetime import datetime
 
-    from jupyter_otel_telemetry.schema import Schema
-    from jupyter_otel_telemetry.validation import EventValidator
 
-__all__ = ["EventLog", "Listener", "Modifier"]
-
-Modifier = Callable[[str, str, dict[str, Any]], dict[str, Any]]
-"""Called with schema id, version and a copy of the event; returns the event to record."""
-
-Listener = Callable[[str, str, dict[str, Any]], Awaitable[object] | object]
-"""Called with schema id, version and a copy of what was recorded; a plain or async function."""
+__all__ = ["EventLog"]
 
 
 class EventLog(LoggingConfigurable):
@@ -84,13 +75,12 @@ class EventLog(LoggingConfigurable):
 
     def __init__(self, **kwargs: Any) -> None:
         self._lock = threading.Lock()
-        self._trouble = TroubleLog(lambda: self.log)
-        self._dispatcher = Dispatcher(self._trouble)
+        trouble = TroubleLog(lambda: self.log)
+        self._dispatcher = Dispatcher(trouble)
         self._registry = SchemaRegistry()
         self._allowed = AllowedSchemas([])
-        self._modifiers: tuple[tuple[Modifier, str | None], ...] = ()
-        self._listeners: tuple[tuple[Listener, str | None], ...] = ()
-        self._tasks: set[asyncio.Task[Any]] = set()
+        self._modifiers = Modifiers(trouble)
+        self._listeners = Listeners(trouble)
         self._invalid_events = 0
         super().__init__(**kwargs)
 
@@ -196,11 +186,11 @@ class EventLog(LoggingConfigurable):
         in the order they were added. An event whose modifier raises is not recorded, since what the modifier
         would have removed must not be.
         """
-        self._modifiers = self._with(self._modifiers, fn, schema_id)
+        self._modifiers.add(fn, schema_id)
 
     def remove_modifier(self, fn: Modifier, schema_id: str | None = None) -> None:
         """Take back an `add_modifier` with the same arguments. Unknown ones are ignored."""
-        self._modifiers = self._without(self._modifiers, fn, schema_id)
+        self._modifiers.remove(fn, schema_id)
 
     def add_listener(self, fn: Listener, schema_id: str | None = None) -> None:
         """Call `fn(schema_id, version, event)` after an event, of one schema or (None) of all, was recorded.
@@ -208,21 +198,11 @@ class EventLog(LoggingConfigurable):
         `fn` may be async: it then runs as a task of the running event loop; where none runs, it is run to its
         end before `record_event` returns. What it raises is logged.
         """
-        self._listeners = self._with(self._listeners, fn, schema_id)
+        self._listeners.add(fn, schema_id)
 
     def remove_listener(self, fn: Listener, schema_id: str | None = None) -> None:
         """Take back an `add_listener` with the same arguments. Unknown ones are ignored."""
-        self._listeners = self._without(self._listeners, fn, schema_id)
-
-    def _with(self, functions: tuple[Any, ...], fn: Any, schema_id: str | None) -> tuple[Any, ...]:
-        if not callable(fn):
-            raise TypeError(f"a function is wanted, not {type(fn).__name__}")
-        with self._lock:
-            return functions if (fn, schema_id) in functions else (*functions, (fn, schema_id))
-
-    def _without(self, functions: tuple[Any, ...], fn: Any, schema_id: str | None) -> tuple[Any, ...]:
-        with self._lock:
-            return tuple(item for item in functions if item != (fn, schema_id))
+        self._listeners.remove(fn, schema_id)
 
     def record_event(
         self,
@@ -255,8 +235,10 @@ class EventLog(LoggingConfigurable):
         time_ns = None if timestamp_override is None else datetime_to_ns(timestamp_override)
         try:
             schema, validator = self._registry.find(schema_id, version)
-            checked = validator.checked(self._modified(schema, validator, event) if self._modifiers else event)
-        except _ModifierFailed:
+            if self._modifiers:
+                event = self._modifiers.apply(schema, validator.json_copy(event))
+            checked = validator.checked(event)
+        except ModifierFailed:
             return None
         except Exception as error:
             if self.on_invalid == "raise":
@@ -264,9 +246,8 @@ class EventLog(LoggingConfigurable):
             self._log_invalid(error)
             return None
         self._dispatcher.dispatch(EventRecord(schema.event_type, checked, time_ns))
-        for fn, only_id in self._listeners:
-            if only_id in {None, schema.id}:
-                self._tell(fn, schema, checked)
+        if self._listeners:
+            self._listeners.tell(schema, checked)
         return copy_again(checked)  # since the record may still be waiting in a queue
 
     def _is_allowed(self, schema_id: str) -> bool:
@@ -275,60 +256,8 @@ class EventLog(LoggingConfigurable):
             self._allowed = AllowedSchemas(option)
         return self._allowed.allows(schema_id)
 
-    def _modified(self, schema: Schema, validator: EventValidator, event: Any) -> Any:
-        event = validator.json_copy(event)
-        for fn, only_id in self._modifiers:
-            if only_id not in (None, schema.id):
-                continue
-            try:
-                event = fn(schema.id, schema.version, event)
-                if not isinstance(event, Mapping):
-                    raise TypeError(f"it returned a {type(event).__name__}, not the event")
-            except Exception as error:  # noqa: BLE001 - nobody knows what a modifier raises
-                # Without traceback, whose last line may repeat what the modifier was to remove.
-                what = str(error) if isinstance(error, TypeError) and not isinstance(event, Mapping) else ""
-                message = f"modifier {fn!r} failed ({type(error).__name__} {what}), an event was not recorded"
-                self._trouble.failed(fn, message, traceback=False)
-                raise _ModifierFailed from None
-            self._trouble.worked(fn)
-        return event
-
     def _log_invalid(self, error: Exception) -> None:
         with self._lock:
             self._invalid_events += 1
         reason = getattr(error, "message", None) or str(error)
         self.log.warning("invalid event, number %d, is not recorded: %s", self._invalid_events, reason)
-
-    def _tell(self, listener: Listener, schema: Schema, event: dict[str, Any]) -> None:
-        async def wait_for(result: Awaitable[object]) -> None:
-            with self._listener_guard(listener):
-                await result
-
-        with self._listener_guard(listener):
-            result = listener(schema.id, schema.version, copy_again(event))
-            if inspect.isawaitable(result):
-                self._run(wait_for(result))
-
-    @contextmanager
-    def _listener_guard(self, listener: Listener) -> Iterator[None]:
-        try:
-            yield
-        except Exception:  # noqa: BLE001 - nobody knows what a listener raises
-            self._trouble.failed(listener, f"listener {listener!r} failed")
-        else:
-            self._trouble.worked(listener)
-
-    def _run(self, coroutine: Coroutine[Any, Any, None]) -> None:
-        try:
-            task = asyncio.get_running_loop().create_task(coroutine)
-        except RuntimeError:
-            # Not asyncio.run, which would take this thread's own event loop away.
-            with closing(asyncio.new_event_loop()) as loop:
-                loop.run_until_complete(coroutine)
-            return
-        self._tasks.add(task)  # a loop keeps only weak references
-        task.add_done_callback(self._tasks.discard)
-
-
-class _ModifierFailed(Exception):
-    """Ends the recording of an event."""

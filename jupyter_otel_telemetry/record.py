@@ -22,7 +22,14 @@ from typing import Any, Final
 from opentelemetry.trace import SpanContext, get_current_span
 
 from jupyter_otel_telemetry.jsondata import clean_text, int_text, json_bytes, object_text
-from jupyter_otel_telemetry.schema import SEVERITIES, EventType, PropertyNames, last_segment, version_text
+from jupyter_otel_telemetry.schema import (
+    LOG_RECORD_NAMES,
+    SEVERITIES,
+    EventType,
+    PropertyNames,
+    last_segment,
+    version_text,
+)
 
 __all__ = ["ENVELOPE_VERSION", "SCOPE_NAME", "EventRecord", "rfc3339"]
 
@@ -41,8 +48,6 @@ _EPOCH = datetime(1970, 1, 1, tzinfo=timezone.utc)
 _INT64_MIN, _INT64_MAX = -(2**63), 2**63 - 1
 _UNNAMED: tuple[None, PropertyNames] = (None, {})
 _LAST_OTLP_TIME_NS = 2**64 - 1
-_RESERVED = frozenset({*vars(logging.makeLogRecord({})), "message", "asctime", "taskName"})
-
 
 # What `logging` itself puts into a record. Its constructor would look up each time, at a quarter of the cost of
 # recording an event, what an event does not have: a place in a source file, an asyncio task.
@@ -99,10 +104,10 @@ class EventRecord(logging.LogRecord):
         """
         fields: dict[str, Any] = _fields_of(self)
         if not self._has_all_fields:
-            self._has_all_fields = True
             added = fields.copy()  # by logging filters, for instance
             fields.update({**_LOGGING_FIELDS, **added, **self._event_attributes()})
             fields["otel.event.name"] = self.event_type.event_name
+            self._has_all_fields = True
         return fields
 
     def __getstate__(self) -> tuple[dict[str, Any], dict[str, Any]]:
@@ -131,7 +136,7 @@ class EventRecord(logging.LogRecord):
         """Return the attributes to send, those that logging filters added included."""
         if not self._has_all_fields and len(_fields_of(self)) == _OWN_FIELDS_COUNT:  # nobody added anything
             return self._event_attributes()
-        attributes = {name: value for name, value in vars(self).items() if name not in _RESERVED}
+        attributes = {name: value for name, value in vars(self).items() if name not in LOG_RECORD_NAMES}
         del attributes["otel.event.name"]
         return attributes
 
@@ -181,12 +186,15 @@ def datetime_to_ns(moment: datetime) -> int:
 
     Raises:
         TypeError: it is no datetime.
+        ValueError: in UTC it lies outside the years 1 to 9999.
 
     """
     if not isinstance(moment, datetime):
         raise TypeError(f"timestamp_override must be a datetime.datetime, not {type(moment).__name__}")
-    if moment.tzinfo is None:
-        moment = moment.replace(tzinfo=timezone.utc)
+    try:
+        moment = moment.replace(tzinfo=timezone.utc) if moment.tzinfo is None else moment.astimezone(timezone.utc)
+    except OverflowError:
+        raise ValueError("timestamp_override lies outside the years 1 to 9999 in UTC") from None
     return (moment - _EPOCH) // timedelta(microseconds=1) * 1000
 
 
@@ -194,7 +202,7 @@ def _foreign_time_ns(text: Any, created: float) -> int:
     """Read the timestamp of a capsule. jupyter_events writes an offset and a `Z` after it."""
     try:
         return datetime_to_ns(datetime.fromisoformat(text.removesuffix("Z")))
-    except (AttributeError, ValueError, OverflowError):
+    except (AttributeError, ValueError):
         return int(created * 1e9)
 
 

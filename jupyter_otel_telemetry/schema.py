@@ -32,7 +32,7 @@ RESERVED_ATTRIBUTES = ("jupyter.", "log.record.", "otel.", "event.name", "except
 """Beginnings of attribute names that this package, or OpenTelemetry's logging handler, sets itself."""
 
 _ATTRIBUTE_NAME = re.compile(r"[a-z][a-z0-9_]*(\.[a-z0-9_]+)*")
-_RECORD_NAMES = frozenset({*vars(logging.makeLogRecord({})), "message", "asctime", "taskName"})
+LOG_RECORD_NAMES = frozenset({*vars(logging.makeLogRecord({})), "message", "asctime", "taskName"})
 
 PropertyNames = Mapping[str, tuple[str | None, "PropertyNames"]]
 """Per property: the attribute it goes out as (None: the usual one), and the same for what lies below it."""
@@ -304,7 +304,7 @@ def _check_attribute_name(name: str, place: str, taken: Mapping[str, str]) -> No
     problem = None
     if not _ATTRIBUTE_NAME.fullmatch(name):
         problem = "is no attribute name; write lower-case words joined by dots, such as user.name"
-    elif name.startswith(RESERVED_ATTRIBUTES) or name in _RECORD_NAMES:
+    elif name.startswith(RESERVED_ATTRIBUTES) or name in LOG_RECORD_NAMES:
         problem = "is reserved; choose another name"
     else:
         for other, owner in taken.items():

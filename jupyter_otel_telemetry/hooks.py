@@ -1,0 +1,122 @@
+"""Functions that an application adds to an `EventLog`: modifiers before, listeners after the recording."""
+
+from __future__ import annotations
+
+import asyncio
+import inspect
+import threading
+from collections.abc import Awaitable, Callable, Coroutine, Iterator, Mapping
+from contextlib import closing, contextmanager
+from typing import TYPE_CHECKING, Any, Generic, TypeVar
+
+from jupyter_otel_telemetry.jsondata import copy_again
+
+if TYPE_CHECKING:
+    from jupyter_otel_telemetry.schema import Schema
+    from jupyter_otel_telemetry.trouble import TroubleLog
+
+__all__ = ["Listener", "Listeners", "Modifier", "ModifierFailed", "Modifiers"]
+
+Modifier = Callable[[str, str, dict[str, Any]], dict[str, Any]]
+"""Called with schema id, version and a copy of the event; returns the event to record."""
+
+Listener = Callable[[str, str, dict[str, Any]], "Awaitable[object] | object"]
+"""Called with schema id, version and a copy of what was recorded; a plain or async function."""
+
+F = TypeVar("F", bound=Callable[..., Any])
+
+
+class ModifierFailed(Exception):
+    """An event cannot be recorded, because a modifier failed."""
+
+
+class _Hooks(Generic[F]):
+    """Functions for events of one schema or (None) of all, in the order they were added."""
+
+    def __init__(self, trouble: TroubleLog) -> None:
+        self._trouble = trouble
+        self._lock = threading.Lock()
+        self._functions: tuple[tuple[F, str | None], ...] = ()
+
+    def __bool__(self) -> bool:
+        return bool(self._functions)
+
+    def add(self, fn: F, schema_id: str | None) -> None:
+        if not callable(fn):
+            raise TypeError(f"a function is wanted, not {type(fn).__name__}")
+        with self._lock:
+            if (fn, schema_id) not in self._functions:
+                self._functions = (*self._functions, (fn, schema_id))
+
+    def remove(self, fn: F, schema_id: str | None) -> None:
+        with self._lock:
+            self._functions = tuple(item for item in self._functions if item != (fn, schema_id))
+
+    def _for(self, schema: Schema) -> list[F]:
+        return [fn for fn, schema_id in self._functions if schema_id is None or schema_id == schema.id]
+
+
+class Modifiers(_Hooks[Modifier]):
+    """Change events before they are validated."""
+
+    def apply(self, schema: Schema, event: dict[str, Any]) -> Mapping[str, Any]:
+        """Return what the modifiers make of an event, a copy of which they are given.
+
+        Raises:
+            ModifierFailed: one raised, or returned no mapping; that was logged, without the event.
+
+        """
+        for fn in self._for(schema):
+            problem = " and returned no event, so that one was not recorded"
+            try:
+                event = fn(schema.id, schema.version, event)
+            except Exception as error:  # noqa: BLE001 - nobody knows what a modifier raises
+                # Without traceback, whose last line may repeat what the modifier was to remove.
+                problem = f" with {type(error).__name__}, so that an event was not recorded"
+                event = None  # type: ignore[assignment]
+            if not isinstance(event, Mapping):
+                self._trouble.failed(fn, problem, traceback=False)
+                raise ModifierFailed
+            self._trouble.worked(fn)
+        return event
+
+
+class Listeners(_Hooks[Listener]):
+    """Hear of events after they were recorded."""
+
+    def __init__(self, trouble: TroubleLog) -> None:
+        super().__init__(trouble)
+        self._tasks: set[asyncio.Task[None]] = set()
+
+    def tell(self, schema: Schema, event: dict[str, Any]) -> None:
+        """Call every listener with a copy of an event; what they raise is logged."""
+        for fn in self._for(schema):
+            with self._guard(fn):
+                result = fn(schema.id, schema.version, copy_again(event))
+                if inspect.isawaitable(result):
+                    self._run(self._wait(fn, result))
+
+    @contextmanager
+    def _guard(self, fn: Listener) -> Iterator[None]:
+        try:
+            yield
+        except Exception:  # noqa: BLE001 - nobody knows what a listener raises
+            self._trouble.failed(fn, "")
+        else:
+            self._trouble.worked(fn)
+
+    async def _wait(self, fn: Listener, result: Awaitable[object]) -> None:
+        with self._guard(fn):
+            await result
+
+    def _run(self, coroutine: Coroutine[Any, Any, None]) -> None:
+        try:
+            loop = asyncio.get_running_loop()
+        except RuntimeError:
+            # Not asyncio.run, which would take this thread's own event loop away.
+            with closing(asyncio.new_event_loop()) as own:
+                own.run_until_complete(coroutine)
+            return
+        task = loop.create_task(coroutine)
+        self._tasks.add(task)  # a loop keeps only weak references
+        task.add_done_callback(self._tasks.discard)
