@@ -14,7 +14,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import click
-from jsonschema import ValidationError
 from opentelemetry.trace import NonRecordingSpan, SpanContext, TraceFlags, use_span
 from rich import box
 from rich.console import Console, Group
@@ -29,7 +28,6 @@ from jupyter_otel_telemetry.receiver import OTLPReceiver, ReceivedLog
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
-    from contextlib import AbstractContextManager
 
     from rich.console import RenderableType
 
@@ -63,8 +61,8 @@ _EVENTS_FILE = "demo-events.jsonl"
 _RECEIVED_FILE = "demo-received.jsonl"
 _SHIPPED = (("jupyterhub", "event-schemas"), ("jupyter_server", "event_schemas"))
 _OWN_SCHEMAS = Path(__file__).with_name("demo_schemas")
-_PIPE_WIDTH = 120
-_SIDE_BY_SIDE_WIDTH = 100
+_PIPE_WIDTH = 130
+_SIDE_BY_SIDE_WIDTH = 124  # with less, lines of the two sides would break
 _LEVEL_STYLES = {"DEBUG": "dim", "INFO": "green"}
 
 _SERVER = "https://schema.jupyter.org/jupyterhub/events/server-action"
@@ -156,7 +154,7 @@ class _Outcome:
 )
 def demo(output: Path | None) -> None:
     """Record, compare, show."""
-    with _folder(output) as folder:
+    with nullcontext(output) if output is not None else _temporary_folder() as folder:
         try:
             folder.mkdir(parents=True, exist_ok=True)
             with _own_environment():
@@ -165,14 +163,12 @@ def demo(output: Path | None) -> None:
             raise click.ClickException(f"cannot write to {folder}: {error.strerror or error}") from error
     if not outcome.is_complete:
         raise click.ClickException(f"{outcome}; with --output you can look at both sides")
-    _Report(outcome, output).show()
-
-
-def _folder(output: Path | None) -> AbstractContextManager[Path]:
-    """Return the folder to write to, a temporary one unless it was chosen."""
-    if output is not None:
-        return nullcontext(output)
-    return _temporary_folder()
+    try:
+        _Report(outcome, output).show()
+    except BrokenPipeError:
+        raise  # its reader has left, which click takes quietly
+    except OSError as error:
+        raise click.ClickException(f"cannot write to stdout: {error.strerror}") from error
 
 
 @contextmanager
@@ -251,6 +247,8 @@ def _record(log: EventLog, moment: _Moment) -> dict[str, Any] | None:
 
 def _complaint(log: EventLog) -> str:
     """Return what `record_event` says of an invalid event."""
+    from jsonschema import ValidationError  # noqa: PLC0415 - can take a second, and `--help` waits for it
+
     try:
         log.record_event(_SERVER, 1, _server("launch", "ada"))
     except ValidationError as error:
@@ -300,7 +298,7 @@ class _Report:
     def _schemas(self) -> Table:
         table = _columns(2)
         for (schema_id, _), origin in self._outcome.origins.items():
-            table.add_row(Text(schema_id), Text(origin, "dim"))
+            table.add_row(Text(origin, "dim"), Text(schema_id))
         return table
 
     def _day(self) -> Table:
@@ -325,7 +323,9 @@ class _Report:
     def _one_event(self) -> None:
         pairs = zip(self._outcome.lines, self._outcome.logs, strict=True)
         line, log = next(pair for pair in pairs if pair[1].trace_id)
-        panels = (("in the file, as one line", JSON(line).text), ("over OTLP, as a LogRecord", _log_record(log)))
+        text = JSON(line).text
+        text.no_wrap, text.overflow = False, "fold"
+        panels = (("in the file, as one line", text), ("over OTLP, as a LogRecord", _log_record(log)))
         if self._console.width >= _SIDE_BY_SIDE_WIDTH:
             self._panels(*panels)
         else:
@@ -333,7 +333,9 @@ class _Report:
                 self._panels(panel)
 
     def _panels(self, *panels: tuple[str, RenderableType]) -> None:
-        table = Table(box=self._frame, pad_edge=self._frame is not None, padding=(0, 1))
+        framed = self._frame is not None
+        padding = (0, 1) if framed else (0, 4, 0, 0)
+        table = Table(box=self._frame, pad_edge=framed, padding=padding, expand=len(panels) == 1)
         for title, _ in panels:
             table.add_column(title, overflow="fold")
         table.add_row(*(content for _, content in panels))
@@ -349,10 +351,10 @@ class _Report:
 
 
 def _columns(count: int, header: tuple[str, ...] = ()) -> Table:
-    """Make a table without frame, whose last column wraps."""
+    """Make a table without frame, of whose columns only the last wraps."""
     table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0), show_header=bool(header), header_style="dim")
-    for title in header or ("",) * count:
-        table.add_column(title, overflow="fold")
+    for index in range(count):
+        table.add_column(header[index] if header else "", no_wrap=index < count - 1, overflow="fold")
     return table
 
 
@@ -360,14 +362,16 @@ def _short_name(event_name: str) -> str:
     return "/".join(event_name.split("/")[-2:]).removeprefix("events/")
 
 
-def _properties(event: dict[str, Any]) -> Text:
-    pairs = [(name, value) for name, value in event.items() if not name.startswith("__")]
-    return Text(" ").join(Text.assemble((f"{name}=", "cyan"), _word(value)) for name, value in pairs)
-
-
-def _word(value: Any) -> str:
-    needs_no_quotes = isinstance(value, str) and value and " " not in value
-    return value if needs_no_quotes else json.dumps(value)
+def _properties(event: dict[str, Any], prefix: str = "") -> Text:
+    words = []
+    for name, value in event.items():
+        if isinstance(value, dict):
+            words.append(_properties(value, f"{prefix}{name}."))
+        elif not name.startswith("__"):
+            needs_no_quotes = isinstance(value, str) and value and " " not in value
+            word = value if needs_no_quotes else json.dumps(value)
+            words.append(Text.assemble((f"{prefix}{name}=", "cyan"), word))
+    return Text(" ").join(words)
 
 
 def _log_record(log: ReceivedLog) -> Group:
