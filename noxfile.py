@@ -65,11 +65,12 @@ def _collector(session: nox.Session) -> str | None:
 
 @nox.session
 def lint(session: nox.Session) -> None:
-    """Check style and types."""
-    _install(session, "test", "ruff==0.17.*", "mypy==2.*", "types-PyYAML", "types-jsonschema", "types-protobuf")
+    """Check style, types, and that the documentation builds."""
+    _install(session, "test,docs", "ruff==0.17.*", "mypy==2.*", "types-PyYAML", "types-jsonschema", "types-protobuf")
     session.run("ruff", "check")
     session.run("ruff", "format", "--check")
     session.run("mypy")
+    session.run("mkdocs", "build", "--quiet", "--site-dir", str(Path(session.create_tmp()).resolve() / "site"))
 
 
 @nox.session(python=PYTHONS)
