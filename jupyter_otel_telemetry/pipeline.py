@@ -76,12 +76,13 @@ def build_provider(
         OSError: a certificate file cannot be read.
 
     """
-    exporter = _grpc_exporter(options) if options.chosen_protocol() == "grpc" else _http_exporter(options)
-    delivery = Delivery(exporter)
-    provider = LoggerProvider(
-        resource=_resource(service_name, resource), log_record_limits=_limits(), meter_provider=None
-    )
-    provider.add_log_record_processor(BatchLogRecordProcessor(delivery))
+    build_exporter = _grpc_exporter if options.chosen_protocol() == "grpc" else _http_exporter
+    try:
+        delivery = Delivery(build_exporter(options))
+        provider = LoggerProvider(resource=_resource(service_name, resource), log_record_limits=_limits())
+        provider.add_log_record_processor(BatchLogRecordProcessor(delivery))
+    except ValueError as error:
+        raise ValueError(f"OTLPHandler cannot be built from its arguments and OTEL_* variables: {error}") from error
     return provider, delivery
 
 

@@ -153,6 +153,13 @@ class TestArguments:
         with pytest.raises(ValueError, match=message):
             OTLPHandler(**arguments)
 
+    def test_variable_without_meaning_is_a_value_error(self, monkeypatch):
+        """Whatever the SDK says to it."""
+        monkeypatch.setenv("OTEL_BLRP_MAX_QUEUE_SIZE", "1")
+
+        with pytest.raises(ValueError, match=r"OTEL_\* variables: max_export_batch_size must be less"):
+            OTLPHandler()
+
     def test_unknown_protocol_of_the_environment_is_named(self, monkeypatch):
         """With the variable."""
         monkeypatch.setenv("OTEL_EXPORTER_OTLP_PROTOCOL", "carrier-pigeon")
