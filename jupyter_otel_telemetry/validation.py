@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from copy import deepcopy
 from functools import cache, lru_cache
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urldefrag, urljoin
@@ -40,8 +41,8 @@ class EventValidator:
     """
 
     def __init__(self, document: Document, needed: Mapping[str, Document], name: str) -> None:
-        document = _named(document)
-        needed = {uri: _named(found) for uri, found in needed.items()}
+        document = _prepared(document)
+        needed = {uri: _prepared(found) for uri, found in needed.items()}
         registry = METASCHEMAS.with_resources(
             (uri, _resource(found)) for uri, found in [*needed.items(), *_own_name(document)]
         ).crawl()
@@ -79,7 +80,13 @@ class EventValidator:
         return copy
 
     def check(self, instance: Any) -> None:
-        """Raise jsonschema.ValidationError if the schema does not allow an instance, which may be any JSON value."""
+        """Check any JSON value.
+
+        Raises:
+            jsonschema.ValidationError: the schema does not allow it.
+            jsonschema.SchemaError: the schema turns out to be none.
+
+        """
         if self.accepts(instance):
             return
         try:
@@ -88,6 +95,9 @@ class EventValidator:
             raise self._invalid((), "is nested too deeply to be validated") from None
         except ValueError:  # Python refuses to print it, and jsonschema's messages do
             raise self._invalid((), "holds an integer of too many digits to be validated") from None
+        except Exception as error:
+            # What a $ref reaches in a place that the draft does not take for a schema is not checked in full.
+            raise jsonschema.SchemaError(f"{self._name} cannot be applied: {type(error).__name__}") from error
         if error is not None:
             raise self._invalid(
                 tuple(error.absolute_path),
@@ -123,7 +133,7 @@ def external_references(document: Document) -> list[str]:
         jsonschema.SchemaError: a `$ref` into the schema itself points to a place that does not exist.
 
     """
-    document = _named(document)
+    document = _prepared(document)
     registry = METASCHEMAS.with_resources((uri, _resource(found)) for uri, found in _own_name(document)).crawl()
     return list(dict.fromkeys(_unresolved(document, registry)))
 
@@ -136,7 +146,7 @@ def _check_references(document: Document, registry: Registry[Any]) -> None:
 def _unresolved(document: Document, registry: Registry[Any]) -> Iterator[str]:
     for path, base, reference in _references(document):
         try:
-            registry.resolver(base).lookup(reference)
+            _check_target(document, path, reference, registry.resolver(base).lookup(reference).contents)
         except Unresolvable:
             uri = base + reference if reference.startswith("#") else urljoin(base, reference)
             if urldefrag(uri).url in registry or reference.startswith("#"):
@@ -147,17 +157,35 @@ def _unresolved(document: Document, registry: Registry[Any]) -> Iterator[str]:
             yield urldefrag(uri).url
 
 
+def _check_target(document: Document, path: Path, reference: str, target: Any) -> None:
+    """Check what a `$ref` reaches: in an unknown keyword, such as $defs in draft 7, the meta-schema lets all pass."""
+    try:
+        validator_class(document).check_schema(target)
+    except jsonschema.SchemaError as error:
+        error.message = (
+            f"schema {document.get('$id')!r} has at {json_pointer(path)} a $ref to {reference!r}, "
+            f"which is no valid JSON Schema: at {json_pointer(list(error.absolute_path))}, {error.message}"
+        )
+        raise
+
+
 def _references(document: Document) -> Iterator[tuple[Path, str, str]]:
     """Yield every reference with its path and the base URI it is relative to."""
     bases: dict[Path, str] = {}
-    id_of = _specification(document).id_of
     for path, subschema in walk(document):
         parent = next((bases[path[:n]] for n in range(len(path) - 1, -1, -1) if path[:n] in bases), "")
-        own = document.get("$id") if not path else id_of(subschema)
+        own = _id_of(document, subschema) if path else document.get("$id")
         bases[path] = urljoin(parent, own) if own else parent
         for keyword in ("$ref", "$dynamicRef", "$recursiveRef"):
             if isinstance(reference := subschema.get(keyword), str):
                 yield path, bases[path], reference
+
+
+def _id_of(document: Document, subschema: Document) -> str | None:
+    try:
+        return _specification(document).id_of(subschema)  # type: ignore[no-any-return]
+    except AttributeError:  # no text, in a keyword that the draft does not know and so did not check
+        return None
 
 
 def _specification(document: Document) -> Any:
@@ -169,10 +197,24 @@ def _resource(document: Document) -> Resource[Any]:
     return _specification(document).create_resource(document)  # type: ignore[no-any-return]
 
 
-def _named(document: Document) -> Document:
-    """Name a document of draft 4, which knows no `$id`, where that draft looks for it."""
-    is_draft4 = _specification(document) is DRAFT4
-    return {**document, "id": document["$id"]} if is_draft4 and "$id" in document else document
+def _prepared(document: Document) -> Document:
+    """Return a document as the validators understand it, itself if they do."""
+    if _specification(document) is DRAFT4 and "$id" in document:
+        document = {**document, "id": document["$id"]}  # the name that this draft knows
+    if any(_has_mixed_dependencies(subschema) for _, subschema in walk(document)):
+        document = deepcopy(document)
+        for subschema in [found for _, found in walk(document) if _has_mixed_dependencies(found)]:
+            # referencing takes all of them for schemas if the first is one.
+            subschema["dependencies"] = {
+                name: {"required": wanted} if isinstance(wanted, list) else wanted
+                for name, wanted in subschema["dependencies"].items()
+            }
+    return document
+
+
+def _has_mixed_dependencies(subschema: Document) -> bool:
+    dependencies = subschema.get("dependencies")
+    return isinstance(dependencies, dict) and len({type(wanted) for wanted in dependencies.values()} - {bool}) > 1
 
 
 def _own_name(document: Document) -> list[tuple[str, Document]]:
