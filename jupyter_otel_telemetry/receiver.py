@@ -9,9 +9,6 @@ It authenticates nobody and stores nothing on disk: it is no replacement for a c
 
 from __future__ import annotations
 
-import base64
-import json
-import math
 import socket
 import string
 import sys
@@ -19,8 +16,6 @@ import threading
 import time
 import zlib
 from contextlib import suppress
-from dataclasses import dataclass
-from datetime import datetime, timezone
 from http import HTTPStatus
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from socketserver import TCPServer
@@ -28,17 +23,14 @@ from typing import TYPE_CHECKING, Any
 
 from google.protobuf import json_format
 from google.rpc.status_pb2 import Status  # type: ignore[import-untyped]  # it ships no py.typed
-from opentelemetry.proto.collector.logs.v1.logs_service_pb2 import (
-    ExportLogsServiceRequest,
-    ExportLogsServiceResponse,
-)
+from opentelemetry.proto.collector.logs.v1.logs_service_pb2 import ExportLogsServiceResponse
+
+from jupyter_otel_telemetry.received import ReceivedLog, parse_json, parse_protobuf
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable
+    from collections.abc import Callable
 
     from google.protobuf.message import Message
-    from opentelemetry.proto.common.v1.common_pb2 import AnyValue, KeyValue
-    from opentelemetry.proto.logs.v1.logs_pb2 import LogRecord, ResourceLogs, ScopeLogs
     from typing_extensions import Self
 
 __all__ = ["OTLPReceiver", "ReceivedLog"]
@@ -47,8 +39,6 @@ _PATH = "/v1/logs"
 _JSON = "application/json"
 _PROTOBUF = "application/x-protobuf"
 _ZLIB_WBITS = {"gzip": 31, "deflate": 15}
-_TRACE_ID_BYTES = 16
-_SPAN_ID_BYTES = 8
 _MAX_LENGTH_DIGITS = 18  # int() of a longer text may be slow, or refuse
 _MAX_LINE_BYTES = 1024
 _STOP_TIMEOUT_S = 2.0
@@ -56,49 +46,6 @@ _LINGER_S = 2.0
 _LINGER_BYTES = 64 * 1024 * 1024
 # A socket bound to every address has to be called at one of them.
 _REACHABLE = {"0.0.0.0": "127.0.0.1", "::": "::1"}  # noqa: S104 - nothing is bound here
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class ReceivedLog:
-    """One log record as it arrived, with its resource and scope.
-
-    Times are nanoseconds since the epoch, 0 where unknown. `trace_id` is 32 hex digits, `span_id` 16, both
-    empty where there is no valid one. Attributes and body are plain Python values: `str`, `bool`, `int`,
-    `float`, `bytes`, `list`, `dict`, `None`.
-    """
-
-    timestamp_ns: int
-    observed_timestamp_ns: int
-    severity_number: int
-    severity_text: str
-    body: Any
-    event_name: str
-    attributes: dict[str, Any]
-    resource: dict[str, Any]
-    scope_name: str
-    scope_version: str
-    trace_id: str
-    span_id: str
-    dropped_attributes_count: int
-
-    def to_dict(self) -> dict[str, Any]:
-        """Return what JSON can hold, under the names of the OpenTelemetry data model.
-
-        `timestamp` is RFC 3339 in UTC, the observed one where there is no other, `None` without either.
-        Bytes become base64; NaN and the infinities `"NaN"`, `"Infinity"`, `"-Infinity"`, as in OTLP's JSON.
-        """
-        return {
-            "timestamp": _rfc3339(self.timestamp_ns or self.observed_timestamp_ns),
-            "event_name": self.event_name,
-            "severity_text": self.severity_text,
-            "severity_number": self.severity_number,
-            "body": _jsonable(self.body),
-            "attributes": _jsonable(self.attributes),
-            "resource": _jsonable(self.resource),
-            "scope": {"name": self.scope_name, "version": self.scope_version},
-            "trace_id": self.trace_id,
-            "span_id": self.span_id,
-        }
 
 
 class OTLPReceiver:
@@ -320,8 +267,10 @@ class _Handler(BaseHTTPRequestHandler):
         self._body_is_read = True
         if encoding != "identity":
             body = _inflated(body, encoding, self.server.max_body_bytes)
-        request = _parsed_json(body) if content_type == _JSON else _parsed_protobuf(body)
-        return list(_logs(request))
+        try:
+            return parse_json(body) if content_type == _JSON else parse_protobuf(body)
+        except ValueError as error:
+            raise _RefusedError(HTTPStatus.BAD_REQUEST, str(error)) from error
 
     def _answer(self, status: HTTPStatus, message: Message) -> None:
         as_protobuf = self.headers.get_content_type() == _PROTOBUF
@@ -419,104 +368,3 @@ def _inflated(body: bytes, encoding: str, max_bytes: int) -> bytes:
     if not decompressor.eof or decompressor.unused_data:
         raise _RefusedError(HTTPStatus.BAD_REQUEST, f"the body is not one whole {encoding} stream")
     return data
-
-
-def _parsed_protobuf(body: bytes) -> ExportLogsServiceRequest:
-    request = ExportLogsServiceRequest()
-    try:
-        request.ParseFromString(body)
-    except Exception as error:  # the protobuf backends disagree on what they raise
-        raise _RefusedError(HTTPStatus.BAD_REQUEST, f"the body is no {_PROTOBUF}: {error}") from error
-    return request
-
-
-def _parsed_json(body: bytes) -> ExportLogsServiceRequest:
-    request = ExportLogsServiceRequest()
-    try:
-        content = json.loads(body)
-        if not isinstance(content, dict):
-            raise TypeError("it is not an object")
-        json_format.ParseDict(content, request, ignore_unknown_fields=True)
-        _restore_ids(request)
-    except Exception as error:  # json_format raises whatever a wrong shape trips over
-        raise _RefusedError(HTTPStatus.BAD_REQUEST, f"the body is no OTLP JSON: {error}") from error
-    return request
-
-
-def _restore_ids(request: ExportLogsServiceRequest) -> None:
-    """Undo what protobuf's JSON does to ids: it reads base64 where OTLP writes hex.
-
-    Encoding again gives the hex digits back, as their number is a multiple of four.
-
-    Raises:
-        ValueError: an id is not hex.
-
-    """
-    for _, _, record in _records(request):
-        record.trace_id = bytes.fromhex(base64.b64encode(record.trace_id).decode())
-        record.span_id = bytes.fromhex(base64.b64encode(record.span_id).decode())
-
-
-def _records(request: ExportLogsServiceRequest) -> Iterable[tuple[ResourceLogs, ScopeLogs, LogRecord]]:
-    for resource_logs in request.resource_logs:
-        for scope_logs in resource_logs.scope_logs:
-            for record in scope_logs.log_records:
-                yield resource_logs, scope_logs, record
-
-
-def _logs(request: ExportLogsServiceRequest) -> Iterable[ReceivedLog]:
-    for resource_logs, scope_logs, record in _records(request):
-        yield ReceivedLog(
-            timestamp_ns=record.time_unix_nano,
-            observed_timestamp_ns=record.observed_time_unix_nano,
-            severity_number=int(record.severity_number),
-            severity_text=record.severity_text,
-            body=_value(record.body),
-            event_name=record.event_name,
-            attributes=_attributes(record.attributes),
-            resource=_attributes(resource_logs.resource.attributes),
-            scope_name=scope_logs.scope.name,
-            scope_version=scope_logs.scope.version,
-            trace_id=_hex_id(record.trace_id, _TRACE_ID_BYTES),
-            span_id=_hex_id(record.span_id, _SPAN_ID_BYTES),
-            dropped_attributes_count=record.dropped_attributes_count,
-        )
-
-
-def _hex_id(value: bytes, size_bytes: int) -> str:
-    """Return the id, or nothing for an invalid one, which OTLP asks receivers to treat as absent."""
-    return value.hex() if len(value) == size_bytes and any(value) else ""
-
-
-def _attributes(pairs: Iterable[KeyValue]) -> dict[str, Any]:
-    return {pair.key: _value(pair.value) for pair in pairs}
-
-
-def _value(value: AnyValue) -> Any:
-    kind = value.WhichOneof("value")
-    if kind is None:
-        return None
-    if kind == "array_value":
-        return [_value(item) for item in value.array_value.values]
-    if kind == "kvlist_value":
-        return _attributes(value.kvlist_value.values)
-    return getattr(value, kind)
-
-
-def _jsonable(value: Any) -> Any:
-    if isinstance(value, dict):
-        return {key: _jsonable(item) for key, item in value.items()}
-    if isinstance(value, list):
-        return [_jsonable(item) for item in value]
-    if isinstance(value, bytes):
-        return base64.b64encode(value).decode()
-    if isinstance(value, float) and not math.isfinite(value):
-        return "NaN" if math.isnan(value) else "Infinity" if value > 0 else "-Infinity"
-    return value
-
-
-def _rfc3339(time_ns: int) -> str | None:
-    if not time_ns:
-        return None
-    seconds, nanoseconds = divmod(time_ns, 1_000_000_000)
-    return f"{datetime.fromtimestamp(seconds, timezone.utc):%Y-%m-%dT%H:%M:%S}.{nanoseconds:09d}Z"
