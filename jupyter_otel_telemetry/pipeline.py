@@ -20,6 +20,10 @@ __all__ = ["Delivery", "ExporterOptions", "build_provider", "program_name"]
 
 PROTOCOLS: Final = ("http/protobuf", "grpc")
 COMPRESSIONS: Final = ("gzip", "deflate", "none")
+_CREDENTIAL_PROVIDERS: Final = (
+    "OTEL_PYTHON_EXPORTER_OTLP_HTTP_CREDENTIAL_PROVIDER",
+    "OTEL_PYTHON_EXPORTER_OTLP_HTTP_LOGS_CREDENTIAL_PROVIDER",
+)
 DEFAULT_SERVICE_NAME: Final = "unknown_service"
 MAX_REQUEST_BYTES: Final = 3 * 1024 * 1024
 """Estimated size above which a batch is sent in parts: gRPC receivers refuse 4 MiB by default."""
@@ -127,7 +131,22 @@ def _http_exporter(options: ExporterOptions) -> LogRecordExporter:
         certificate_file=options.certificate_file,
         client_certificate_file=options.client_certificate_file,
         client_key_file=options.client_key_file,
+        session=_http_session(),
     )
+
+
+def _http_session() -> Any:
+    """Make a session in which the CA file of our settings counts; by itself, REQUESTS_CA_BUNDLE would win."""
+    import requests  # noqa: PLC0415 - imports much
+
+    class Session(requests.Session):
+        def merge_environment_settings(self, *args: Any, **kwargs: Any) -> Any:
+            settings = super().merge_environment_settings(*args, **kwargs)
+            return settings | {"verify": self.verify} if isinstance(self.verify, str) else settings
+
+    if any(os.environ.get(variable) for variable in _CREDENTIAL_PROVIDERS):
+        return None  # which makes the exporter ask that provider for a session
+    return Session()
 
 
 def _grpc_exporter(options: ExporterOptions) -> LogRecordExporter:

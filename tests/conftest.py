@@ -38,6 +38,19 @@ def recording():
     return record
 
 
+@pytest.fixture(scope="session")
+def certificate(tmp_path_factory):
+    """Make a certificate for localhost that vouches for itself; it has files `cert` and `key`."""
+    folder = tmp_path_factory.mktemp("certificate")
+    command = ["openssl", "req", "-x509", "-newkey", "rsa:2048", "-nodes", "-days", "2", "-subj", "/CN=localhost"]
+    command += ["-addext", "subjectAltName=DNS:localhost", "-keyout", "key.pem", "-out", "cert.pem"]
+    try:
+        subprocess.run(command, cwd=folder, check=True, capture_output=True)
+    except FileNotFoundError:
+        absent("openssl")
+    return SimpleNamespace(cert=str(folder / "cert.pem"), key=str(folder / "key.pem"))
+
+
 @pytest.fixture(scope="module")
 def collector(tmp_path_factory):
     """Run a real collector that forwards to `receiver`; it has endpoints `grpc` and `http`."""

@@ -4,19 +4,29 @@ import copy
 import logging
 import multiprocessing
 import os
+import ssl
 import subprocess
 import sys
 import threading
+from concurrent.futures import ThreadPoolExecutor
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
 from types import SimpleNamespace
 
+import grpc
 import pytest
 from builders import ID, free_port, schema
+from opentelemetry.proto.collector.logs.v1.logs_service_pb2 import ExportLogsServiceResponse
+from opentelemetry.proto.collector.logs.v1.logs_service_pb2_grpc import (
+    LogsServiceServicer,
+    add_LogsServiceServicer_to_server,
+)
 from opentelemetry.sdk._logs import LoggerProvider
 from opentelemetry.sdk._logs.export import InMemoryLogRecordExporter, SimpleLogRecordProcessor
 from opentelemetry.sdk.resources import Resource
 
 from jupyter_otel_telemetry import OTLPHandler
+from jupyter_otel_telemetry.received import parse_protobuf
 from jupyter_otel_telemetry.receiver import OTLPReceiver
 
 
@@ -410,7 +420,53 @@ def _record_in_child(handler, recording):
         os._exit(1)
 
 
+class GrpcCollector(LogsServiceServicer):
+    """Keeps the names and metadata of what it gets."""
+
+    def __init__(self):
+        self.seen = []
+
+    def Export(self, request, context):  # noqa: N802 - gRPC's name
+        logs = parse_protobuf(request.SerializeToString())
+        self.seen += [(log.event_name, dict(context.invocation_metadata())) for log in logs]
+        return ExportLogsServiceResponse()
+
+
+@pytest.fixture
+def grpc_collector():
+    """Return a function that serves gRPC on a free port, with credentials or without."""
+    servers = []
+
+    def serve(credentials=None):
+        server, collector = grpc.server(ThreadPoolExecutor(2)), GrpcCollector()
+        servers.append(server)
+        add_LogsServiceServicer_to_server(collector, server)
+        address = "localhost:0"
+        port = server.add_secure_port(address, credentials) if credentials else server.add_insecure_port(address)
+        server.start()
+        collector.endpoint = f"{'https' if credentials else 'http'}://localhost:{port}"
+        return collector
+
+    yield serve
+    for server in servers:
+        server.stop(None).wait()
+
+
 class TestGrpc:
+    @pytest.mark.parametrize("compression", ["gzip", "none"])
+    def test_headers_and_compression(self, grpc_collector, recording, monkeypatch, compression):
+        """An http endpoint is plain, whatever the environment says."""
+        monkeypatch.setenv("OTEL_EXPORTER_OTLP_INSECURE", "false")
+        collector = grpc_collector()
+        headers = {"Authorization": "Bearer t"}
+        handler = OTLPHandler(protocol="grpc", endpoint=collector.endpoint, headers=headers, compression=compression)
+        recording(handler, {})
+
+        assert handler.force_flush(10) is True
+        ((name, metadata),) = collector.seen
+        assert (name, metadata["authorization"]) == (ID, "Bearer t")
+        handler.close()
+
     def test_nobody_listening_is_no_error_of_the_caller(self, recording):
         """And close keeps its time limit."""
         handler = OTLPHandler(protocol="grpc", endpoint=f"http://127.0.0.1:{free_port()}")
@@ -418,3 +474,71 @@ class TestGrpc:
 
         assert handler.force_flush(0.1) is False
         handler.close()
+
+
+class TestTLS:
+    """Of arguments and of environment variables, with and without a certificate of the client."""
+
+    @pytest.fixture(params=["arguments", "environment"])
+    def settings(self, request, certificate, monkeypatch):
+        """Return a function that makes settings of TLS files, as arguments or in the environment."""
+
+        def use(*, client):
+            files = {"certificate_file": certificate.cert}
+            if client:
+                files |= {"client_certificate_file": certificate.cert, "client_key_file": certificate.key}
+            if request.param == "arguments":
+                return files
+            for name, file in files.items():
+                monkeypatch.setenv(f"OTEL_EXPORTER_OTLP_{name.removesuffix('_file').upper()}", file)
+            return {}
+
+        return use
+
+    @pytest.mark.parametrize("client", [False, True])
+    def test_http(self, bad_collector, certificate, recording, settings, client, monkeypatch):
+        """Whatever bundle of authorities requests would take from its own variable."""
+        monkeypatch.setenv("REQUESTS_CA_BUNDLE", certificate.key)
+        context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+        context.load_cert_chain(certificate.cert, certificate.key)
+        if client:
+            context.verify_mode = ssl.CERT_REQUIRED
+            context.load_verify_locations(certificate.cert)
+        bad_collector.socket = context.wrap_socket(
+            bad_collector.socket, server_side=True, do_handshake_on_connect=False
+        )
+        bad_collector.status = 200
+        endpoint = bad_collector.endpoint.replace("http://127.0.0.1", "https://localhost")
+        handler = OTLPHandler(endpoint=endpoint, **settings(client=client))
+        recording(handler, {})
+
+        assert handler.force_flush(10) is True
+        handler.close()
+
+    @pytest.mark.parametrize("client", [False, True])
+    def test_grpc(self, grpc_collector, certificate, recording, settings, client):
+        """The same over gRPC."""
+        cert, key = Path(certificate.cert).read_bytes(), Path(certificate.key).read_bytes()
+        credentials = grpc.ssl_server_credentials([(key, cert)], cert if client else None, client)
+        collector = grpc_collector(credentials)
+        handler = OTLPHandler(protocol="grpc", endpoint=collector.endpoint, **settings(client=client))
+        recording(handler, {})
+
+        assert handler.force_flush(10) is True
+        handler.close()
+
+    def test_certificate_of_a_stranger_is_not_trusted(self, grpc_collector, certificate, recording):
+        """Without the file, nothing is handed over."""
+        cert, key = Path(certificate.cert).read_bytes(), Path(certificate.key).read_bytes()
+        collector = grpc_collector(grpc.ssl_server_credentials([(key, cert)]))
+        handler = OTLPHandler(protocol="grpc", endpoint=collector.endpoint)
+        recording(handler, {})
+
+        assert handler.force_flush(1) is False
+        assert collector.seen == []
+        handler.close()
+
+    def test_missing_file_is_named(self):
+        """When the handler is built."""
+        with pytest.raises((OSError, ValueError), match=r"no-such\.pem"):
+            OTLPHandler(protocol="grpc", endpoint="https://localhost", certificate_file="no-such.pem")

@@ -5,13 +5,12 @@ import hashlib
 import io
 import json
 import ssl
-import subprocess
 import threading
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 import pytest
 import yaml
-from builders import ID, absent, schema
+from builders import ID, schema
 
 from jupyter_otel_telemetry import SchemaSourceError, sources
 
@@ -276,34 +275,17 @@ class TestRegisterSchemaUrl:
         with pytest.raises(SchemaSourceError, match="not UTF-8"):
             event_log.register_schema_url(site.url + "/s")
 
-    def test_https_works_and_cannot_be_redirected_to_http(self, event_log, site, tmp_path, monkeypatch):
+    def test_https_works_and_cannot_be_redirected_to_http(self, event_log, site, certificate, monkeypatch):
         """Certificates are verified; a redirect off https is refused even to loopback."""
-        try:
-            command = [
-                "openssl",
-                "req",
-                "-x509",
-                "-newkey",
-                "rsa:2048",
-                "-nodes",
-                "-days",
-                "2",
-                "-subj",
-                "/CN=localhost",
-            ]
-            command += ["-addext", "subjectAltName=DNS:localhost", "-keyout", "key.pem", "-out", "cert.pem"]
-            subprocess.run(command, cwd=tmp_path, check=True, capture_output=True)
-        except FileNotFoundError:
-            absent("openssl")
         context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-        context.load_cert_chain(tmp_path / "cert.pem", tmp_path / "key.pem")
+        context.load_cert_chain(certificate.cert, certificate.key)
         site.socket = context.wrap_socket(site.socket, server_side=True, do_handshake_on_connect=False)
         site.answers["/r"] = (302, {"Location": site.url + "/schema"}, b"")
         url = site.url.replace("http://127.0.0.1", "https://localhost")
 
         with pytest.raises(SchemaSourceError, match="CERTIFICATE_VERIFY_FAILED"):
             event_log.register_schema_url(url + "/schema")
-        monkeypatch.setenv("SSL_CERT_FILE", str(tmp_path / "cert.pem"))
+        monkeypatch.setenv("SSL_CERT_FILE", certificate.cert)
         with pytest.raises(SchemaSourceError, match="which is not allowed"):
             event_log.register_schema_url(url + "/r")
         event_log.register_schema_url(url + "/schema")
