@@ -6,7 +6,7 @@ import logging
 from functools import lru_cache
 from typing import TYPE_CHECKING, Any
 
-from jupyter_otel_telemetry.jsondata import json_bytes
+from jupyter_otel_telemetry.jsondata import json_bytes, object_text
 from jupyter_otel_telemetry.record import ENVELOPE_VERSION, EventRecord, rfc3339
 
 if TYPE_CHECKING:
@@ -33,11 +33,18 @@ class JSONLinesFormatter(logging.Formatter):
             "__timestamp__": rfc3339(int(record.created * 1e9)),
             "level": record.levelname,
             "logger": record.name,
-            "message": record.getMessage(),
+            "message": _message(record),
         }
         if record.exc_info:
             line["exception"] = self.formatException(record.exc_info)
         return line
+
+
+def _message(record: logging.LogRecord) -> str:
+    try:
+        return record.getMessage()
+    except Exception:  # noqa: BLE001 - arguments that do not fit, and whatever a stranger's __str__ raises
+        return object_text(record.msg)
 
 
 def _line(record: EventRecord) -> str:

@@ -167,25 +167,28 @@ def json_bytes(value: Any) -> bytes:
 
 
 def _printable(value: Any, depth: int) -> Any:
-    if isinstance(value, str):
-        return clean_text(value)
-    if value is None or isinstance(value, bool):
-        return value
-    if isinstance(value, int):
-        text = int_text(value)
-        return text if text.lstrip("-").startswith("0x") else value
-    if isinstance(value, float):
-        return value if math.isfinite(value) else None
-    if depth and isinstance(value, Mapping):
-        return {clean_text(str(key)): _printable(item, depth - 1) for key, item in value.items()}
-    if depth and isinstance(value, (list, tuple, set, frozenset)):
-        return [_printable(item, depth - 1) for item in value]
+    try:
+        if isinstance(value, str):
+            return clean_text(str.__str__(value))
+        if value is None or isinstance(value, bool):
+            return value
+        if isinstance(value, int):
+            text = int_text(number := int.__pos__(value))
+            return text if text.lstrip("-").startswith("0x") else number
+        if isinstance(value, float):
+            return value if math.isfinite(value) else None
+        if depth and isinstance(value, Mapping):
+            return {object_text(key): _printable(item, depth - 1) for key, item in value.items()}
+        if depth and isinstance(value, (list, tuple, set, frozenset)):
+            return [_printable(item, depth - 1) for item in value]
+    except Exception:  # noqa: BLE001, S110 - a stranger's object may raise anything
+        pass
     return object_text(value)
 
 
 def object_text(value: object) -> str:
     """Text of any object, also of one whose `__str__` fails."""
     try:
-        return clean_text(str(value))
+        return clean_text(str.__str__(value) if isinstance(value, str) else str(value))
     except Exception:  # noqa: BLE001 - a stranger's __str__ may raise anything
         return f"<{type(value).__name__}>"

@@ -155,8 +155,9 @@ class EventRecord(logging.LogRecord):
         capsule = record.msg
         if not isinstance(capsule, dict) or not isinstance(capsule.get("__schema__"), str):
             return None
-        event = {key: value for key, value in capsule.items() if not str(key).startswith("__")}
-        event_type = _foreign_type(capsule["__schema__"], version_text(capsule.get("__schema_version__", "")))
+        properties = {_text(key): value for key, value in capsule.items()}
+        event = {key: value for key, value in properties.items() if not key.startswith("__")}
+        event_type = _foreign_type(_text(capsule["__schema__"]), _text(capsule.get("__schema_version__", "")))
         return cls(event_type, event, _foreign_time_ns(capsule.get("__timestamp__"), record.created))
 
 
@@ -215,7 +216,7 @@ def _add_attributes(fields: dict[str, Any], event: Mapping[str, Any], event_type
             fields[name] = value if value.isascii() else clean_text(value)
         elif kind is int and _INT64_MIN <= value <= _INT64_MAX:
             fields[name] = value
-        elif kind is dict and value and not any("." in str(key) for key in event):
+        elif kind is dict and value and not any("." in key for key in event):
             # With a dot in a name, "a.b" and b below a would be one attribute: then objects stay whole.
             _add_nested(fields, name, value, event_type.names.get(key, _UNNAMED)[1], 1)
         elif value is not None:
@@ -230,7 +231,7 @@ def _attribute_names(event_type: EventType) -> dict[str, str]:
 
 def _add_nested(fields: dict[str, Any], prefix: str, value: dict[str, Any], names: PropertyNames, depth: int) -> None:
     """Add an object's properties, dotted, as long as that is unambiguous."""
-    if depth >= MAX_ATTRIBUTE_DEPTH or any(not key or "." in str(key) for key in value):
+    if depth >= MAX_ATTRIBUTE_DEPTH or any(type(key) is not str or not key or "." in key for key in value):
         fields[prefix] = _attribute_value(value, MAX_ATTRIBUTE_DEPTH - depth)
         return
     for key, item in value.items():
