@@ -14,7 +14,7 @@ from jsonschema_specifications import REGISTRY as METASCHEMAS
 from referencing.exceptions import Unresolvable
 from referencing.jsonschema import DRAFT4, specification_with
 
-from jupyter_otel_telemetry.jsondata import NotJSONError, is_mapping, json_copy, json_pointer
+from jupyter_otel_telemetry.jsondata import NotJSONError, clean_text, is_mapping, json_copy, json_pointer
 from jupyter_otel_telemetry.schema import Path, validator_class, walk
 
 if TYPE_CHECKING:
@@ -147,7 +147,7 @@ def _unresolved(document: Document, registry: Registry[Any]) -> Iterator[str]:
     for path, base, reference in _references(document):
         try:
             _check_target(document, path, reference, registry.resolver(base).lookup(reference).contents)
-        except Unresolvable:
+        except (Unresolvable, AttributeError, TypeError):  # the latter: it points into what is no object
             uri = base + reference if reference.startswith("#") else urljoin(base, reference)
             if urldefrag(uri).url in registry or reference.startswith("#"):
                 raise jsonschema.SchemaError(
@@ -282,7 +282,7 @@ def _matches(pattern: str, text: str) -> bool:
     try:
         return _matcher(pattern)(text)
     except ValueError:  # a lone surrogate
-        return re.search(pattern, text) is not None
+        return _matcher(pattern)(clean_text(text))
 
 
 @lru_cache(maxsize=1024)
