@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import logging
 from logging.handlers import MemoryHandler, QueueHandler
 from typing import TYPE_CHECKING
 
 from jupyter_otel_telemetry.formatters import JSONLinesFormatter
+from jupyter_otel_telemetry.record import EventRecord
 
 if TYPE_CHECKING:
-    import logging
     from collections.abc import Iterable
 
     from jupyter_otel_telemetry.trouble import TroubleLog
@@ -33,6 +34,7 @@ class Dispatcher:
         handlers = list(handlers)
         for handler in handlers:
             _give_default_formatter(handler)
+            _let_errors_out(handler)
         self.handlers = handlers
 
     def dispatch(self, record: logging.LogRecord) -> None:
@@ -55,6 +57,24 @@ def _give_default_formatter(handler: logging.Handler) -> None:
     if target is None or target.formatter is not None or isinstance(target, QueueHandler) or _is_otel(target):
         return
     target.setFormatter(JSONLinesFormatter())
+
+
+def _let_errors_out(handler: logging.Handler) -> None:
+    """Let what fails for an event reach the dispatcher, which logs it once.
+
+    By itself, a handler of `logging` prints a traceback for every record that it cannot write. It goes on to do so
+    for the records of others.
+    """
+    report = handler.handleError
+    if getattr(report, "__func__", None) is not logging.Handler.handleError:
+        return  # its own way to report, or ours already
+
+    def handle_error(record: logging.LogRecord) -> None:
+        if isinstance(record, EventRecord):
+            raise  # noqa: PLE0704 - logging calls this while the exception is handled
+        report(record)
+
+    handler.handleError = handle_error  # type: ignore[method-assign]
 
 
 def _is_otel(handler: logging.Handler) -> bool:

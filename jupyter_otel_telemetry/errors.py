@@ -43,9 +43,8 @@ class SchemaNotRegistered(TelemetryError, ValueError):
     def _hint(self) -> str:
         if versions := sorted(version for schema_id, version in self.known if schema_id == self.schema_id):
             return f"registered versions: {', '.join(versions)}"
-        if close := get_close_matches(self.schema_id, {schema_id for schema_id, _ in self.known}, n=1):
-            return f"did you mean {close[0]!r}?"
-        return "register it first"
+        close = get_close_matches(self.schema_id, {schema_id for schema_id, _ in self.known}, n=1, cutoff=0.9)
+        return "register it first" + (f", or did you mean {close[0]!r}?" if close else "")
 
 
 class SchemaConflict(TelemetryError, ValueError):

@@ -228,6 +228,7 @@ class EventLog(LoggingConfigurable):
             jsonschema.ValidationError: the event does not match its schema, is no mapping, holds what JSON cannot,
                 or has a property that begins with `__`.
             TypeError: `timestamp_override` is no datetime.
+            ValueError: `timestamp_override` lies outside the years 1 to 9999 in UTC.
 
         """
         if not self._is_allowed(schema_id) or not (self._dispatcher.handlers or self._listeners):

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-import threading
 from contextvars import ContextVar
 from typing import TYPE_CHECKING, Any, Final
 
@@ -13,18 +12,18 @@ from opentelemetry.instrumentation.utils import is_instrumentation_enabled
 from opentelemetry.trace import NonRecordingSpan, get_current_span, set_span_in_context
 
 from jupyter_otel_telemetry._version import __version__
+from jupyter_otel_telemetry.lifecycle import FLUSH_TIMEOUT_S, end_when_unused, within
 from jupyter_otel_telemetry.privacy import AllowedSchemas
 from jupyter_otel_telemetry.record import SCOPE_NAME, EventRecord
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Mapping
 
     from opentelemetry.sdk.resources import Resource
 
-__all__ = ["OTLPHandler"]
+    from jupyter_otel_telemetry.pipeline import Delivery
 
-FLUSH_TIMEOUT_S: Final = 10.0
-"""How long `flush` and `close` wait: as long as the exporters try one batch by default."""
+__all__ = ["OTLPHandler"]
 
 _SEVERITY_NUMBERS: Final = list(SeverityNumber)
 
@@ -73,16 +72,18 @@ class OTLPHandler(LoggingHandler):
         logger_provider: LoggerProvider | None = None,
         level: int | str = logging.NOTSET,
     ) -> None:
-        from jupyter_otel_telemetry.pipeline import ExporterOptions, build_provider  # noqa: PLC0415 - imports the SDK
+        # Imported late, as the SDK is.
+        from jupyter_otel_telemetry.pipeline import ExporterOptions, build_provider  # noqa: PLC0415
 
         self._allowed = None if allowed_schemas is None else AllowedSchemas(allowed_schemas)
-        self._delivery = None
-        self._closed = False
+        self._delivery: Delivery | None = None
+        self._flushed = 0
         options = ExporterOptions(
             endpoint, protocol, headers, compression, certificate_file, client_certificate_file, client_key_file
         )
         if logger_provider is None:
             logger_provider, self._delivery = build_provider(options, service_name, resource)
+            end_when_unused(self, logger_provider, self._delivery)
         elif options != ExporterOptions() or service_name is not None or resource is not None:
             raise ValueError("with logger_provider nothing is built: set endpoint, service_name and so on there")
         self._provider = logger_provider
@@ -125,8 +126,7 @@ class OTLPHandler(LoggingHandler):
         event_type = record.event_type
         if self._allowed is not None and not self._allowed.allows(event_type.id):
             return
-        if self._closed or self._delivery is not None:
-            self._count()
+        self._count()
         here = record.span_context is get_current_span().get_span_context()
         self._otel_logger.emit(
             LogRecord(
@@ -142,9 +142,7 @@ class OTLPHandler(LoggingHandler):
         )
 
     def _count(self) -> None:
-        if self._closed:
-            _logger.warning("a record was emitted after OTLPHandler.close() and is not sent")
-        elif self._delivery is not None:
+        if self._delivery is not None:
             self._delivery.count_emitted()
 
     def handleError(self, record: logging.LogRecord) -> None:  # noqa: N802 - logging's name
@@ -168,37 +166,29 @@ class OTLPHandler(LoggingHandler):
         provider_flush = getattr(self._provider, "force_flush", None)
         if provider_flush is None:
             return True
-        target = self._delivery.emitted if self._delivery is not None else 0
-        flushed = _within(timeout_s, lambda: provider_flush(int(timeout_s * 1000)))
+        target = self._flushed = self._delivery.emitted if self._delivery is not None else 0
+        flushed = within(timeout_s, lambda: provider_flush(int(timeout_s * 1000)))
         if self._delivery is None:
             return bool(flushed)
         return flushed is not None and self._delivery.settle(target)
 
     def close(self) -> None:
-        """Hand over what was emitted, waiting at most ten seconds, and end the pipeline if it is our own."""
-        if not self._closed:
-            if self._delivery is None:
-                self.flush()
-            elif (shutdown := getattr(self._provider, "shutdown", None)) is not None:
-                _within(FLUSH_TIMEOUT_S, shutdown)
-            self._closed = True
+        """Flush, unless that was just done.
+
+        The handler goes on to work: `logging.config.dictConfig`, which Jupyter applications call, closes every
+        handler that there is. Its pipeline ends with the program, or when nobody has the handler any more.
+        """
+        if self._delivery is None or self._flushed != self._delivery.emitted:
+            self.flush()
         super().close()
 
-    def __deepcopy__(self, memo: dict[int, Any]) -> OTLPHandler:
+    def __copy__(self) -> OTLPHandler:
         """Return the handler itself: copies of a configuration share the pipeline."""
+        return self
+
+    def __deepcopy__(self, memo: dict[int, Any]) -> OTLPHandler:
+        """Return the handler itself, as `__copy__` does."""
         return self
 
     def __repr__(self) -> str:
         return f"<{type(self).__name__} ({logging.getLevelName(self.level)})>"
-
-
-def _within(timeout_s: float, function: Callable[[], Any]) -> Any:
-    """Call a function and wait at most `timeout_s` for it; None: the time was up."""
-    results: list[Any] = []
-    thread = threading.Thread(target=lambda: results.append(function()), name="otlp-flush", daemon=True)
-    try:
-        thread.start()
-    except RuntimeError:  # the interpreter is shutting down
-        return function()
-    thread.join(timeout_s)
-    return results[0] if results else None

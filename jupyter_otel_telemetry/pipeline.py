@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import math
 import os
 import sys
 import threading
+import time
 import weakref
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -44,10 +46,7 @@ class ExporterOptions:
     def __post_init__(self) -> None:
         _check_choice("protocol", self.protocol, PROTOCOLS)
         _check_choice("compression", self.compression, COMPRESSIONS)
-        if self.endpoint is not None and not (
-            self.endpoint.startswith(("http://", "https://")) and urlsplit(self.endpoint).hostname
-        ):
-            raise ValueError(f"endpoint {self.endpoint!r} is no URL; write http://host:4318, or https:// for TLS")
+        _check_url("endpoint", self.endpoint)
         if self.headers is not None and not isinstance(self.headers, Mapping):
             raise ValueError("headers must be a mapping from names to texts")
 
@@ -60,6 +59,12 @@ class ExporterOptions:
                 _check_choice(variable, value, PROTOCOLS)
                 return value
         return PROTOCOLS[0]
+
+
+def _check_url(name: str, value: str | None) -> None:
+    if value is None or (value.startswith(("http://", "https://")) and urlsplit(value).hostname):
+        return
+    raise ValueError(f"{name} {value!r} is no URL; write http://host:4318, or https:// for TLS")
 
 
 def _check_choice(name: str, value: str | None, choices: Sequence[str]) -> None:
@@ -83,7 +88,10 @@ def build_provider(
     build_exporter = _grpc_exporter if options.chosen_protocol() == "grpc" else _http_exporter
     try:
         delivery = Delivery(build_exporter(options))
-        provider = LoggerProvider(resource=_resource(service_name, resource), log_record_limits=_limits())
+        # OTLPHandler ends the pipeline itself: what the SDK does at exit can take half a minute.
+        provider = LoggerProvider(
+            resource=_resource(service_name, resource), log_record_limits=_limits(), shutdown_on_exit=False
+        )
         provider.add_log_record_processor(BatchLogRecordProcessor(delivery))
     except ValueError as error:
         raise ValueError(f"OTLPHandler cannot be built from its arguments and OTEL_* variables: {error}") from error
@@ -122,7 +130,10 @@ def _http_exporter(options: ExporterOptions) -> LogRecordExporter:
     from opentelemetry.exporter.otlp.proto.http._log_exporter import OTLPLogExporter  # noqa: PLC0415
 
     endpoint = options.endpoint
-    if endpoint is not None and not endpoint.rstrip("/").endswith("/v1/logs"):
+    if endpoint is None:
+        for variable in ("OTEL_EXPORTER_OTLP_LOGS_ENDPOINT", "OTEL_EXPORTER_OTLP_ENDPOINT"):
+            _check_url(variable, os.environ.get(variable) or None)
+    elif not endpoint.rstrip("/").endswith("/v1/logs"):
         endpoint = endpoint.rstrip("/") + "/v1/logs"
     return OTLPLogExporter(
         endpoint=endpoint,
@@ -136,17 +147,41 @@ def _http_exporter(options: ExporterOptions) -> LogRecordExporter:
 
 
 def _http_session() -> Any:
-    """Make a session in which the CA file of our settings counts; by itself, REQUESTS_CA_BUNDLE would win."""
+    """Make a session that keeps two promises which requests and the exporter by themselves would not."""
     import requests  # noqa: PLC0415 - imports much
 
     class Session(requests.Session):
+        def request(self, *args: Any, **kwargs: Any) -> Any:
+            """Fail where the answer is a redirect; the exporter takes it for success, and the records are gone."""
+            response = super().request(*args, **kwargs)
+            if response.is_redirect:
+                target = response.headers["Location"]
+                raise requests.RequestException(f"the endpoint redirects to {target}: set that as the endpoint")
+            return response
+
         def merge_environment_settings(self, *args: Any, **kwargs: Any) -> Any:
+            """Let the CA file of our settings win over REQUESTS_CA_BUNDLE."""
             settings = super().merge_environment_settings(*args, **kwargs)
             return settings | {"verify": self.verify} if isinstance(self.verify, str) else settings
 
     if any(os.environ.get(variable) for variable in _CREDENTIAL_PROVIDERS):
         return None  # which makes the exporter ask that provider for a session
-    return Session()
+    session = Session()
+    _after_fork_in_child(session, _reconnect)
+    return session
+
+
+def _reconnect(session: Any) -> None:
+    """Leave the connections to the parent process, which goes on to use them."""
+    for prefix, adapter in list(session.adapters.items()):
+        session.mount(prefix, type(adapter)())
+
+
+def _after_fork_in_child(owner: Any, function: Callable[[Any], object]) -> None:
+    """Call `function(owner)` in every child that is forked while `owner` is alive."""
+    alive = weakref.ref(owner)
+    if hasattr(os, "register_at_fork"):
+        os.register_at_fork(after_in_child=lambda: (found := alive()) is not None and function(found))
 
 
 def _grpc_exporter(options: ExporterOptions) -> LogRecordExporter:
@@ -183,11 +218,10 @@ class Delivery(LogRecordExporter):
 
     def __init__(self, exporter: LogRecordExporter) -> None:
         self._exporter = exporter
+        self._deadline_s = math.inf
         self._reset()
-        weak_reset = weakref.WeakMethod(self._reset)
-        if hasattr(os, "register_at_fork"):
-            # The child's queue begins empty: what its parent emitted is the parent's to deliver.
-            os.register_at_fork(after_in_child=lambda: (reset := weak_reset()) and reset())
+        # The child's queue begins empty: what its parent emitted is the parent's to deliver.
+        _after_fork_in_child(self, Delivery._reset)
 
     def _reset(self) -> None:
         self._lock = threading.Lock()
@@ -197,6 +231,10 @@ class Delivery(LogRecordExporter):
         """Note that one record is about to enter the queue."""
         with self._lock:
             self._emitted += 1
+
+    def give_up_in(self, timeout_s: float) -> None:
+        """Let exports that begin later than in `timeout_s` seconds fail at once."""
+        self._deadline_s = time.monotonic() + timeout_s
 
     def settle(self, target: int) -> bool:
         """Tell whether the first `target` records were accepted, except those an earlier call has settled.
@@ -221,7 +259,8 @@ class Delivery(LogRecordExporter):
         """Export in parts of at most about 3 MiB; a part that fails does not keep the next from being tried."""
         result = LogRecordExportResult.SUCCESS
         for part in _parts(batch):
-            if self._exporter.export(part) is LogRecordExportResult.SUCCESS:
+            in_time = time.monotonic() < self._deadline_s
+            if in_time and self._exporter.export(part) is LogRecordExportResult.SUCCESS:
                 with self._lock:
                     self._accepted += len(part)
             else:

@@ -168,8 +168,11 @@ def _title(document: dict[str, Any], schema_id: str) -> str:
 
 
 def last_segment(schema_id: str) -> str:
-    """Return the last non-empty part of an id's path."""
-    return next((part for part in reversed(re.split(r"[/#:]", schema_id)) if part), schema_id)
+    """Return the last part of an id's path, and the part before it where the last is only a version, as `v1`."""
+    parts = [part for part in re.split(r"[/#:]", schema_id) if part]
+    if not parts:
+        return schema_id
+    return "/".join(parts[-2:] if re.fullmatch(r"v?[0-9.]+", parts[-1]) else parts[-1:])
 
 
 def validator_class(document: Mapping[str, Any]) -> type[Validator]:
@@ -209,8 +212,14 @@ def _check_against_metaschema(document: dict[str, Any], where: str) -> None:
         cls.check_schema(document)
     except jsonschema.SchemaError as error:
         place = json_pointer(list(error.absolute_path))
-        error.message = f"{where} is no valid JSON Schema: at {place}, {error.message}"
-        raise
+        raise jsonschema.SchemaError(  # one line; the original, in the cause, shows the whole metaschema
+            f"{where} is no valid JSON Schema: at {place}, {error.message}",
+            validator=error.validator,
+            validator_value=error.validator_value,
+            path=error.absolute_path,
+            schema=error.schema,
+            schema_path=error.absolute_schema_path,
+        ) from error
 
 
 # What the keywords of all drafts hold. https://json-schema.org/draft/2020-12/json-schema-core, section 10.

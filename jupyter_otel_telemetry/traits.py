@@ -62,7 +62,7 @@ class Handlers(TraitType[list[logging.Handler] | None, Any]):
         if not isinstance(name, str):
             raise TraitError(f"{self._name(obj)}: {dict(item)!r} lacks a class; {_HINT}")
         try:
-            cls = import_item(name)
+            cls = _imported(name)
             if not (isinstance(cls, type) and issubclass(cls, logging.Handler)):
                 raise TypeError(f"{name} is no logging handler class")
             handler: logging.Handler = cls(**arguments)
@@ -74,6 +74,15 @@ class Handlers(TraitType[list[logging.Handler] | None, Any]):
 
     def _name(self, obj: HasTraits) -> str:
         return f"{type(obj).__name__}.{self.name}"
+
+
+def _imported(name: str) -> Any:
+    try:
+        return import_item(name)
+    except ImportError as error:
+        if error.name is not None:  # a module, maybe one that the handler's own module imports
+            raise
+        raise TypeError("the module has no such class") from None
 
 
 class AllowedSchemasTrait(TraitType[Any, Any]):
@@ -88,6 +97,10 @@ class AllowedSchemasTrait(TraitType[Any, Any]):
         except ValueError as error:
             raise TraitError(f"{type(obj).__name__}: {error}") from None
         return value
+
+    def default_value_repr(self) -> str:
+        """Return what help texts show as the default."""
+        return "[]"
 
     def from_string(self, s: str) -> Any:
         """Read one id, or the JSON of several, of a command line option."""

@@ -33,3 +33,12 @@ def free_port():
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         return probe.getsockname()[1]
+
+
+def child_records(endpoint):
+    """Record an event in a process of its own, and just end."""
+    from jupyter_otel_telemetry import EventLog, OTLPHandler
+
+    log = EventLog(handlers=[OTLPHandler(endpoint=endpoint)], allowed_schemas=["*"])
+    log.register_schema(schema())
+    log.record_event(ID, 1, {"from": "child"})

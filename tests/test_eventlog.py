@@ -260,16 +260,18 @@ class TestHandlers:
 
         assert set(logging.root.manager.loggerDict) == before
 
-    def test_full_disk_does_not_reach_the_caller(self, monkeypatch):
-        """A FileHandler on a full device reports by logging's own means."""
-        monkeypatch.setattr(logging, "raiseExceptions", False)
+    def test_full_disk_is_logged_once_and_does_not_reach_the_caller(self, caplog, capsys):
+        """Not with a traceback on stderr for every event."""
         handler = logging.FileHandler("/dev/full") if sys.platform == "linux" else pytest.skip("/dev/full is absent")
         log = EventLog(handlers=[handler], allowed_schemas=["*"])
         log.register_schema(schema())
 
-        assert log.record_event(ID, 1, {"count": 1}) == {"count": 1}
+        for _ in range(3):
+            assert log.record_event(ID, 1, {"count": 1}) == {"count": 1}
         with pytest.raises(OSError, match="No space left"):
             handler.stream.close()
+        assert (len(caplog.records), capsys.readouterr().err) == (1, "")
+        assert "No space left" in caplog.text
 
     def test_record_passes_a_queue(self, event_sink):
         """Behind a QueueHandler the event is still an event."""

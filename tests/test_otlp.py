@@ -1,7 +1,9 @@
 """`OTLPHandler`: how it is built, what it hands over, and that it never harms its host."""
 
 import copy
+import gc
 import logging
+import logging.config
 import multiprocessing
 import os
 import ssl
@@ -15,7 +17,7 @@ from types import SimpleNamespace
 
 import grpc
 import pytest
-from builders import ID, free_port, schema
+from builders import ID, child_records, free_port, schema
 from opentelemetry.proto.collector.logs.v1.logs_service_pb2 import ExportLogsServiceResponse
 from opentelemetry.proto.collector.logs.v1.logs_service_pb2_grpc import (
     LogsServiceServicer,
@@ -308,6 +310,7 @@ class TestEmit:
         handler = OTLPHandler(logger_provider=memory.provider)
 
         assert copy.deepcopy({"handlers": [handler]})["handlers"][0] is handler
+        assert copy.copy(handler) is handler
 
 
 class TestDelivery:
@@ -359,7 +362,7 @@ class TestDelivery:
         handler.close()
 
     def test_close_flushes_and_may_be_called_twice(self, otlp_receiver, recording):
-        """Then nothing is sent any more, and that is said."""
+        """As logging does at exit."""
         handler = OTLPHandler(endpoint=otlp_receiver.endpoint)
         recording(handler, {})
         handler.close()
@@ -367,13 +370,39 @@ class TestDelivery:
 
         assert len(otlp_receiver.logs) == 1
 
-    def test_event_after_close_is_refused_with_a_log_line(self, otlp_receiver, recording, caplog):
-        """Silence would look like success."""
+    def test_survives_the_configuration_of_logging(self, otlp_receiver, recording):
+        """dictConfig, which every Jupyter application calls, closes all handlers."""
         handler = OTLPHandler(endpoint=otlp_receiver.endpoint)
-        handler.close()
+        logging.config.dictConfig({"version": 1, "disable_existing_loggers": False, "incremental": False})
         recording(handler, {})
 
-        assert "after OTLPHandler.close()" in caplog.text
+        assert handler.force_flush(10) is True
+        assert len(otlp_receiver.logs) == 1
+        handler.close()
+
+    def test_redirect_is_a_failure_that_names_the_target(self, bad_collector, recording, caplog, monkeypatch):
+        """An ingress that sends http to https swallows nothing in silence."""
+        monkeypatch.setattr(Collector, "end_headers", _redirecting(Collector.end_headers))
+        bad_collector.status = 308
+        handler = OTLPHandler(endpoint=bad_collector.endpoint)
+        recording(handler, {})
+
+        assert handler.force_flush(10) is False
+        assert "redirects to https://elsewhere.example.org/: set that as the endpoint" in caplog.text
+        handler.close()
+
+    def test_dropped_handler_delivers_and_leaves_no_thread(self, otlp_receiver, recording):
+        """Garbage collection ends the pipeline."""
+        before = threading.active_count()
+        recording(OTLPHandler(endpoint=otlp_receiver.endpoint), {})
+        gc.collect()
+        assert len(otlp_receiver.wait_for(1)) == 1
+        for thread in threading.enumerate():
+            if thread.name == "otlp-flush":
+                thread.join(10)
+        otlp_receiver.stop()
+
+        assert threading.active_count() < before
 
     def test_exit_of_the_program_flushes(self, otlp_receiver, tmp_path):
         """Without a call of close."""
@@ -390,18 +419,41 @@ class TestDelivery:
         assert len(otlp_receiver.wait_for(1000)) == 1000
 
     @pytest.mark.filterwarnings("ignore:.*fork:DeprecationWarning")  # Python 3.12 warns of what is tested here
-    def test_forked_child_sends_its_own_events_only(self, otlp_receiver, recording):
-        """Each event arrives once."""
+    @pytest.mark.parametrize("method", ["fork", "forkserver", "spawn"])
+    def test_children_deliver_their_own_events(self, otlp_receiver, recording, method):
+        """Each event arrives once, also those of a child that just ends, and of a parent with open connections."""
+        if method not in multiprocessing.get_all_start_methods():
+            pytest.skip(f"{method} is absent")
         handler = OTLPHandler(endpoint=otlp_receiver.endpoint)
         recording(handler, {"from": "parent"})
-        child = multiprocessing.get_context("fork").Process(target=_record_in_child, args=[handler, recording])
-        child.start()
-        child.join(30)
+        handler.flush()
+        context = multiprocessing.get_context(method)
+        children = [context.Process(target=child_records, args=[otlp_receiver.endpoint]) for _ in range(2)]
+        if method == "fork":
+            children.append(context.Process(target=recording, args=[handler, {"from": "fork"}]))
+        for child in children:
+            child.start()
+        recording(handler, {"from": "parent"})
+        for child in children:
+            child.join(30)
         handler.close()
 
-        assert child.exitcode == 0
-        senders = sorted(log.attributes["jupyter.event.from"] for log in otlp_receiver.wait_for(2))
-        assert senders == ["child", "parent"]
+        assert [child.exitcode for child in children] == [0] * len(children)
+        senders = sorted(log.attributes["jupyter.event.from"] for log in otlp_receiver.logs)
+        assert senders == ["child"] * 2 + ["fork"] * (method == "fork") + ["parent"] * 2
+
+    def test_exit_with_a_collector_that_never_answers_is_bounded(self, bad_collector, tmp_path):
+        """Whatever is in the queue."""
+        bad_collector.status = None
+        program = tmp_path / "p.py"
+        program.write_text(
+            "from jupyter_otel_telemetry import EventLog, OTLPHandler\n"
+            f"log = EventLog(handlers=[OTLPHandler(endpoint={bad_collector.endpoint!r})], allowed_schemas=['*'])\n"
+            "log.register_schema({'$id': 'x', 'version': 1})\n"
+            "for number in range(2000): log.record_event('x', 1, {'n': number})\n"
+        )
+
+        assert subprocess.run([sys.executable, program], capture_output=True, timeout=25, check=False).returncode == 0
 
     def test_large_batch_is_sent_in_parts(self, recording):
         """Together they would exceed what receivers accept."""
@@ -414,10 +466,12 @@ class TestDelivery:
             handler.close()
 
 
-def _record_in_child(handler, recording):
-    recording(handler, {"from": "child"})
-    if not handler.force_flush(10):
-        os._exit(1)
+def _redirecting(end_headers):
+    def with_location(handler):
+        handler.send_header("Location", "https://elsewhere.example.org/")
+        end_headers(handler)
+
+    return with_location
 
 
 class GrpcCollector(LogsServiceServicer):
