@@ -115,7 +115,8 @@ class OTLPHandler(LoggingHandler):
             if event is not None:
                 self._emit_event(event)
             elif is_instrumentation_enabled():  # else it is an exporter that logs
-                self._count()
+                if self._delivery is not None:
+                    self._delivery.count_emitted()
                 super().emit(record)
         except Exception:  # noqa: BLE001 - the caller's work must go on
             self.handleError(record)
@@ -126,7 +127,8 @@ class OTLPHandler(LoggingHandler):
         event_type = record.event_type
         if self._allowed is not None and not self._allowed.allows(event_type.id):
             return
-        self._count()
+        if self._delivery is not None:
+            self._delivery.count_emitted()
         here = record.span_context is get_current_span().get_span_context()
         self._otel_logger.emit(
             LogRecord(
@@ -140,10 +142,6 @@ class OTLPHandler(LoggingHandler):
                 event_name=event_type.event_name,
             )
         )
-
-    def _count(self) -> None:
-        if self._delivery is not None:
-            self._delivery.count_emitted()
 
     def handleError(self, record: logging.LogRecord) -> None:  # noqa: N802 - logging's name
         """Log that a record could not be handed over; its content stays out of the log."""
