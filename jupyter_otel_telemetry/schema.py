@@ -10,7 +10,7 @@ from difflib import get_close_matches
 from functools import cache
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
-from jupyter_otel_telemetry.jsondata import NotJSONError, json_copy, json_pointer
+from jupyter_otel_telemetry.jsondata import NotJSONError, is_mapping, json_copy, json_pointer
 
 if TYPE_CHECKING:
     from jsonschema.protocols import Validator
@@ -110,12 +110,14 @@ def parse_schema(schema: Any) -> Schema:
         jsonschema.SchemaError: it is no valid JSON Schema of its draft.
 
     """
-    if not isinstance(schema, Mapping):
-        raise ValueError(f"a schema must be a mapping, not {type(schema).__name__}")  # noqa: TRY004
+    if not is_mapping(schema):
+        raise ValueError(f"a schema must be a mapping, not {type(schema).__name__}")
     try:
         document = json_copy(schema)
     except NotJSONError as error:
-        raise ValueError(f"schema {schema.get('$id')!r} is not JSON: {error}") from None
+        schema_id = schema.get("$id") if isinstance(schema, dict) else None
+        name = f"schema {schema_id!r}" if type(schema_id) is str else "the schema"
+        raise ValueError(f"{name} is not JSON: {error}") from None
     schema_id = _schema_id(document)
     version = _version(document, schema_id)
     where = f"schema {schema_id!r} version {version}"

@@ -491,11 +491,16 @@ class TestGarbageAsSchema:
         log = EventLog(handlers=[logging.NullHandler()], allowed_schemas=["*"])
         try:
             log.register_schema(candidate)
-            log.record_event(
-                candidate["$id"], candidate["version"], {"a": "a", "b": {"a": [{}]}, "c": [1], "d": {"x": 1}}
-            )
+            [key] = log.schemas
+            log.record_event(*key, {"a": "a", "b": {"a": [{}]}, "c": [1], "d": {"x": 1}})
         except (ValueError, jsonschema.SchemaError, jsonschema.ValidationError) as error:
             assert str(error)  # noqa: PT017 - it is one of two good ends
+
+    @pytest.mark.parametrize("build", [Hostile, lambda: nested(10_000, 1, list)], ids=["hostile", "deep"])
+    def test_is_refused_if_its_id_cannot_be_printed(self, build):
+        """The error would otherwise name it."""
+        with pytest.raises(ValueError, match="is not JSON"):
+            EventLog().register_schema({"$id": build(), "version": 1})
 
 
 # ---- the verdict ----
