@@ -42,7 +42,7 @@ def _pytest(session: nox.Session, suite: str = "newest") -> None:
     session.run("python", "tests/fetch_suite.py", env=env)
     if agent := _collector(session):
         env["ROTEL_AGENT"] = agent
-    session.run("pytest", *session.posargs, env=env)
+    session.run("pytest", *(session.posargs or ["--numprocesses=auto"]), env=env)
 
 
 def _collector(session: nox.Session) -> str | None:

@@ -42,3 +42,15 @@ def child_records(endpoint):
     log = EventLog(handlers=[OTLPHandler(endpoint=endpoint)], allowed_schemas=["*"])
     log.register_schema(schema())
     log.record_event(ID, 1, {"from": "child"})
+
+
+def write_lines(path, writer, count):
+    """Record long events to a file, in a process of its own."""
+    import logging
+
+    from jupyter_otel_telemetry import EventLog
+
+    log = EventLog(handlers=[logging.FileHandler(path, encoding="utf-8")], allowed_schemas=["*"])
+    log.register_schema(schema())
+    for _ in range(count):
+        log.record_event(ID, 1, {"writer": writer, "padding": "x" * 100_000})

@@ -15,6 +15,7 @@ import pytest
 from builders import ID, absent, free_port, schema
 
 from jupyter_otel_telemetry import EventLog
+from jupyter_otel_telemetry.jsondata import clean_text
 from jupyter_otel_telemetry.receiver import OTLPReceiver
 
 
@@ -88,3 +89,11 @@ def _wait_for_port(port, process, log):
             break
         time.sleep(0.05)
     pytest.fail(f"the collector did not come up:\n{log.read_text(errors='replace')[-2000:]}")
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport():
+    """Keep lone surrogates, which tests log on purpose, out of reports: pytest-xdist cannot send them."""
+    report = yield
+    report.sections = [(name, clean_text(text)) for name, text in report.sections]
+    return report

@@ -19,7 +19,7 @@ from types import SimpleNamespace
 
 import jsonschema
 import pytest
-from builders import ID, free_port, schema
+from builders import ID, free_port, schema, write_lines
 from opentelemetry.exporter.otlp.proto.common._log_encoder import encode_logs
 from opentelemetry.instrumentation.logging.handler import LoggingHandler
 from opentelemetry.sdk._logs import LoggerProvider
@@ -182,7 +182,7 @@ class TestHandlers:
         """B17: no line is lost or torn, be it long."""
         path, count = tmp_path / "events.jsonl", 30
         context = multiprocessing.get_context("spawn")
-        writers = [context.Process(target=_write, args=[path, name, count]) for name in "abc"]
+        writers = [context.Process(target=write_lines, args=[path, name, count]) for name in "abc"]
         for writer in writers:
             writer.start()
         for writer in writers:
@@ -190,13 +190,6 @@ class TestHandlers:
         events = [json.loads(line) for line in path.read_text("utf-8").splitlines()]
 
         assert sorted(event["writer"] for event in events) == sorted("abc" * count)
-
-
-def _write(path, name, count):
-    log = EventLog(handlers=[logging.FileHandler(path, encoding="utf-8")], allowed_schemas=["*"])
-    log.register_schema(schema())
-    for _ in range(count):
-        log.record_event(ID, 1, {"writer": name, "padding": "x" * 100_000})
 
 
 class TestModifiers:

@@ -83,8 +83,8 @@ def _start(receiver: OTLPReceiver, host: str) -> None:
         hint = "; choose another port with --port, 0 takes any free one" if taken else ""
         raise click.ClickException(f"{error.strerror}{hint}") from error
     url = receiver.endpoint
-    click.echo(f"listening on {url}; point a program at it with these variables:", err=True)
-    click.echo(f"  OTEL_EXPORTER_OTLP_ENDPOINT={url}\n  OTEL_EXPORTER_OTLP_PROTOCOL=http/protobuf", err=True)
+    settings = f"OTEL_EXPORTER_OTLP_ENDPOINT={url} OTEL_EXPORTER_OTLP_PROTOCOL=http/protobuf"
+    click.echo(f"listening on {url}; point a program at it: {settings}", err=True)
 
 
 def _is_loopback(host: str) -> bool:
