@@ -51,9 +51,10 @@ def _end_in_background(provider: LoggerProvider, delivery: Delivery) -> None:
 
 def _end_all() -> None:
     deadline_s = time.monotonic() + FLUSH_TIMEOUT_S
-    for _, delivery in _open:
+    pipelines = list(_open)
+    for _, delivery in pipelines:
         delivery.give_up_in(FLUSH_TIMEOUT_S)
-    for join in [_start(provider.shutdown, daemon=True) for provider, _ in _open]:
+    for join in [_start(provider.shutdown, daemon=True) for provider, _ in pipelines]:
         join(max(0.0, deadline_s - time.monotonic()))
 
 

@@ -15,6 +15,7 @@ from jupyter_otel_telemetry._version import __version__
 from jupyter_otel_telemetry.lifecycle import FLUSH_TIMEOUT_S, end_when_unused, within
 from jupyter_otel_telemetry.privacy import AllowedSchemas
 from jupyter_otel_telemetry.record import SCOPE_NAME, EventRecord
+from jupyter_otel_telemetry.trouble import TroubleLog
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -78,6 +79,7 @@ class OTLPHandler(LoggingHandler):
         self._allowed = None if allowed_schemas is None else AllowedSchemas(allowed_schemas)
         self._delivery: Delivery | None = None
         self._flushed = 0
+        self._trouble = TroubleLog(lambda: _logger)
         options = ExporterOptions(
             endpoint, protocol, headers, compression, certificate_file, client_certificate_file, client_key_file
         )
@@ -118,6 +120,7 @@ class OTLPHandler(LoggingHandler):
                 if self._delivery is not None:
                     self._delivery.count_emitted()
                 super().emit(record)
+            self._trouble.worked(self)
         except Exception:  # noqa: BLE001 - the caller's work must go on
             self.handleError(record)
         finally:
@@ -144,10 +147,8 @@ class OTLPHandler(LoggingHandler):
         )
 
     def handleError(self, record: logging.LogRecord) -> None:  # noqa: N802 - logging's name
-        """Log that a record could not be handed over; its content stays out of the log."""
-        _logger.exception(  # noqa: LOG004 - logging calls this while the exception is handled
-            "a record of logger %s could not be handed to OpenTelemetry", record.name
-        )
+        """Log, once until it works again, that a record could not be handed over; its content stays out of the log."""
+        self._trouble.failed(self, f": a record of logger {record.name} could not be handed to OpenTelemetry")
 
     def flush(self) -> None:
         """Wait until what was emitted has been handed over, at most ten seconds."""

@@ -40,7 +40,7 @@ class TroubleLog:
         with self._lock:
             count = self._failures.pop(id(what), 0)
         if count:
-            self._log().warning("%s works again; it failed for %d events", _name(what), count)
+            self._log().warning("%s works again; it failed %d times", _name(what), count)
 
 
 def _name(what: object) -> str:

@@ -210,7 +210,7 @@ class TestHandlers:
         log.record_event(ID, 1, {})
 
         assert [record.levelname for record in caplog.records] == ["ERROR", "WARNING"]
-        assert "works again; it failed for 5 events" in caplog.messages[-1]
+        assert "works again; it failed 5 times" in caplog.messages[-1]
 
     def test_handler_without_formatter_writes_json_lines(self):
         """A plain StreamHandler is enough."""
