@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
     from opentelemetry.sdk.resources import Resource
 
-    from jupyter_otel_telemetry.pipeline import Delivery
+    from jupyter_otel_telemetry.delivery import Delivery
 
 __all__ = ["OTLPHandler"]
 
@@ -147,7 +147,7 @@ class OTLPHandler(LoggingHandler):
         )
 
     def handleError(self, record: logging.LogRecord) -> None:  # noqa: N802 - logging's name
-        """Log, once until it works again, that a record could not be handed over; its content stays out of the log."""
+        """Log, once until it works again, that a record could not be handed over, without its content."""
         self._trouble.failed(self, f": a record of logger {record.name} could not be handed to OpenTelemetry")
 
     def flush(self) -> None:

@@ -2,23 +2,21 @@
 
 from __future__ import annotations
 
-import math
 import os
 import sys
-import threading
-import time
-import weakref
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 from urllib.parse import urlsplit
 
-from opentelemetry.sdk._logs import LoggerProvider, LogRecordLimits, ReadableLogRecord
-from opentelemetry.sdk._logs.export import BatchLogRecordProcessor, LogRecordExporter, LogRecordExportResult
+from opentelemetry.sdk._logs import LoggerProvider, LogRecordLimits
+from opentelemetry.sdk._logs.export import BatchLogRecordProcessor, LogRecordExporter
 from opentelemetry.sdk.resources import Resource
 
-__all__ = ["Delivery", "ExporterOptions", "build_provider", "program_name"]
+from jupyter_otel_telemetry.delivery import Delivery, after_fork_in_child
+
+__all__ = ["ExporterOptions", "build_provider", "program_name"]
 
 PROTOCOLS: Final = ("http/protobuf", "grpc")
 COMPRESSIONS: Final = ("gzip", "deflate", "none")
@@ -27,8 +25,6 @@ _CREDENTIAL_PROVIDERS: Final = (
     "OTEL_PYTHON_EXPORTER_OTLP_HTTP_LOGS_CREDENTIAL_PROVIDER",
 )
 DEFAULT_SERVICE_NAME: Final = "unknown_service"
-MAX_REQUEST_BYTES: Final = 3 * 1024 * 1024
-"""Estimated size above which a batch is sent in parts: gRPC receivers refuse 4 MiB by default."""
 
 
 @dataclass(frozen=True)
@@ -167,7 +163,7 @@ def _http_session() -> Any:
     if any(os.environ.get(variable) for variable in _CREDENTIAL_PROVIDERS):
         return None  # which makes the exporter ask that provider for a session
     session = Session()
-    _after_fork_in_child(session, _reconnect)
+    after_fork_in_child(session, _reconnect)
     return session
 
 
@@ -175,13 +171,6 @@ def _reconnect(session: Any) -> None:
     """Leave the connections to the parent process, which goes on to use them."""
     for prefix, adapter in list(session.adapters.items()):
         session.mount(prefix, type(adapter)())
-
-
-def _after_fork_in_child(owner: Any, function: Callable[[Any], object]) -> None:
-    """Call `function(owner)` in every child that is forked while `owner` is alive."""
-    alive = weakref.ref(owner)
-    if hasattr(os, "register_at_fork"):
-        os.register_at_fork(after_in_child=lambda: (found := alive()) is not None and function(found))
 
 
 def _grpc_exporter(options: ExporterOptions) -> LogRecordExporter:
@@ -208,89 +197,3 @@ def _grpc_credentials(grpc: Any, options: ExporterOptions) -> Any:
     if not any(files):
         return None
     return grpc.ssl_channel_credentials(*(Path(file).read_bytes() if file else None for file in files))
-
-
-class Delivery(LogRecordExporter):
-    """Exports through another exporter, in parts that receivers accept, and knows what was accepted.
-
-    The SDK's processor forgets what an export returned, so this is where the truth about delivery is.
-    """
-
-    def __init__(self, exporter: LogRecordExporter) -> None:
-        self._exporter = exporter
-        self._deadline_s = math.inf
-        self._reset()
-        # The child's queue begins empty: what its parent emitted is the parent's to deliver.
-        _after_fork_in_child(self, Delivery._reset)
-
-    def _reset(self) -> None:
-        self._lock = threading.Lock()
-        self._emitted = self._accepted = self._settled = 0
-
-    def count_emitted(self) -> None:
-        """Note that one record is about to enter the queue."""
-        with self._lock:
-            self._emitted += 1
-
-    def give_up_in(self, timeout_s: float) -> None:
-        """Let exports that begin later than in `timeout_s` seconds fail at once."""
-        self._deadline_s = time.monotonic() + timeout_s
-
-    def settle(self, target: int) -> bool:
-        """Tell whether the first `target` records were accepted, except those an earlier call has settled.
-
-        To be called when the queue has been worked off. What is missing then is lost: the queue was full, or
-        an export failed.
-        """
-        with self._lock:
-            if complete := self._accepted >= target - self._settled:
-                self._accepted -= target - self._settled
-            else:
-                self._accepted = 0
-            self._settled = target
-            return complete
-
-    @property
-    def emitted(self) -> int:
-        """Number of records emitted by this process so far."""
-        return self._emitted
-
-    def export(self, batch: Sequence[ReadableLogRecord]) -> LogRecordExportResult:
-        """Export in parts of at most about 3 MiB; a part that fails does not keep the next from being tried."""
-        result = LogRecordExportResult.SUCCESS
-        for part in _parts(batch):
-            in_time = time.monotonic() < self._deadline_s
-            if in_time and self._exporter.export(part) is LogRecordExportResult.SUCCESS:
-                with self._lock:
-                    self._accepted += len(part)
-            else:
-                result = LogRecordExportResult.FAILURE
-        return result
-
-    def force_flush(self, timeout_millis: int = 10_000) -> bool:
-        """Flush the exporter, which holds nothing back."""
-        return self._exporter.force_flush(timeout_millis)
-
-    def shutdown(self) -> None:
-        """Shut the exporter down."""
-        self._exporter.shutdown()  # type: ignore[no-untyped-call]  # the SDK has no annotations here
-
-
-def _parts(batch: Sequence[ReadableLogRecord]) -> Iterator[Sequence[ReadableLogRecord]]:
-    part: list[ReadableLogRecord] = []
-    part_bytes = 0
-    for record in batch:
-        size_bytes = _estimated_bytes(record)
-        if part and part_bytes + size_bytes > MAX_REQUEST_BYTES:
-            yield part
-            part, part_bytes = [], 0
-        part.append(record)
-        part_bytes += size_bytes
-    if part:
-        yield part
-
-
-def _estimated_bytes(record: ReadableLogRecord) -> int:
-    # The body shows the whole event, so the attributes are about as long; non-ASCII text can take 3 bytes.
-    body = record.log_record.body
-    return 1000 + (2 * (len(body) if body.isascii() else 3 * len(body)) if isinstance(body, str) else 0)

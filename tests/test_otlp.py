@@ -370,6 +370,18 @@ class TestDelivery:
 
         assert len(otlp_receiver.logs) == 1
 
+    def test_log_record_that_cannot_be_encoded_costs_only_itself(self, otlp_receiver, recording, caplog):
+        """Nobody validates what applications log."""
+        handler = OTLPHandler(endpoint=otlp_receiver.endpoint)
+        recording(handler, {"n": 1})
+        handler.handle(logging.LogRecord("app", 30, "", 0, "bad \ud800", None, None))
+        recording(handler, {"n": 2})
+
+        assert handler.force_flush(10) is False
+        assert [log.attributes["jupyter.event.n"] for log in otlp_receiver.logs] == [1, 2]
+        assert "1 log records cannot be encoded" in caplog.text
+        handler.close()
+
     def test_survives_the_configuration_of_logging(self, otlp_receiver, recording):
         """dictConfig, which every Jupyter application calls, closes all handlers."""
         handler = OTLPHandler(endpoint=otlp_receiver.endpoint)
@@ -507,6 +519,17 @@ def grpc_collector():
 
 
 class TestGrpc:
+    def test_log_record_that_cannot_be_encoded_costs_only_itself(self, grpc_collector, recording):
+        """Here the exporter raises."""
+        collector = grpc_collector()
+        handler = OTLPHandler(protocol="grpc", endpoint=collector.endpoint)
+        recording(handler, {})
+        handler.handle(logging.LogRecord("app", 30, "", 0, "bad \ud800", None, None))
+
+        assert handler.force_flush(10) is False
+        assert [name for name, _ in collector.seen] == [ID]
+        handler.close()
+
     @pytest.mark.parametrize("compression", ["gzip", "none"])
     def test_headers_and_compression(self, grpc_collector, recording, monkeypatch, compression):
         """An http endpoint is plain, whatever the environment says."""
