@@ -11,13 +11,13 @@ import subprocess
 import sys
 import threading
 from concurrent.futures import ThreadPoolExecutor
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from http.server import BaseHTTPRequestHandler
 from pathlib import Path
 from types import SimpleNamespace
 
 import grpc
 import pytest
-from builders import ID, child_records, free_port, schema
+from builders import ID, child_records, free_port, schema, serving
 from opentelemetry.proto.collector.logs.v1.logs_service_pb2 import ExportLogsServiceResponse
 from opentelemetry.proto.collector.logs.v1.logs_service_pb2_grpc import (
     LogsServiceServicer,
@@ -69,17 +69,9 @@ class Collector(BaseHTTPRequestHandler):
 @pytest.fixture
 def bad_collector():
     """A collector that can be told what to answer; at first it refuses."""
-    server = ThreadingHTTPServer(("127.0.0.1", 0), Collector)
-    server.status, server.released = 400, threading.Event()
-    server.handle_error = lambda *_: None
-    server.endpoint = f"http://127.0.0.1:{server.server_port}"
-    thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01})
-    thread.start()
-    yield server
-    server.released.set()
-    server.shutdown()
-    thread.join()
-    server.server_close()
+    with serving(Collector) as server:
+        server.status = 400
+        yield server
 
 
 class TestArguments:
@@ -138,7 +130,7 @@ class TestArguments:
         monkeypatch.setattr(Collector, "log_request", lambda self, *_: seen.append(dict(self.headers)))
         monkeypatch.setenv("OTEL_EXPORTER_OTLP_HEADERS", "x-env=1")
         bad_collector.status = 200
-        handler = OTLPHandler(endpoint=bad_collector.endpoint, headers={"Authorization": "Bearer t"})
+        handler = OTLPHandler(endpoint=bad_collector.url, headers={"Authorization": "Bearer t"})
         recording(handler, {})
         handler.close()
 
@@ -294,7 +286,7 @@ class TestEmit:
     def test_exporter_that_logs_to_the_same_handler_ends_in_no_loop(self, bad_collector, recording):
         """The handler on the root logger, a collector that fails, and debug logs of the exporter's HTTP client."""
         root = logging.getLogger()
-        handler = OTLPHandler(endpoint=bad_collector.endpoint)
+        handler = OTLPHandler(endpoint=bad_collector.url)
         root.addHandler(handler)
         level, root.level = root.level, logging.DEBUG
         try:
@@ -325,7 +317,7 @@ class TestDelivery:
 
     def test_force_flush_says_whether_it_was_handed_over(self, bad_collector, recording):
         """Refused is not handed over; what comes later is judged on its own."""
-        handler = OTLPHandler(endpoint=bad_collector.endpoint)
+        handler = OTLPHandler(endpoint=bad_collector.url)
         recording(handler, {})
         assert handler.force_flush(10) is False
         bad_collector.status = 200
@@ -343,7 +335,7 @@ class TestDelivery:
     def test_force_flush_keeps_its_time_limit(self, bad_collector, recording):
         """A collector that never answers."""
         bad_collector.status = None
-        handler = OTLPHandler(endpoint=bad_collector.endpoint)
+        handler = OTLPHandler(endpoint=bad_collector.url)
         recording(handler, {})
 
         assert handler.force_flush(0.1) is False
@@ -396,7 +388,7 @@ class TestDelivery:
         """An ingress that sends http to https swallows nothing in silence."""
         monkeypatch.setattr(Collector, "end_headers", _redirecting(Collector.end_headers))
         bad_collector.status = 308
-        handler = OTLPHandler(endpoint=bad_collector.endpoint)
+        handler = OTLPHandler(endpoint=bad_collector.url)
         recording(handler, {})
 
         assert handler.force_flush(10) is False
@@ -460,7 +452,7 @@ class TestDelivery:
         program = tmp_path / "p.py"
         program.write_text(
             "from jupyter_otel_telemetry import EventLog, OTLPHandler\n"
-            f"log = EventLog(handlers=[OTLPHandler(endpoint={bad_collector.endpoint!r})], allowed_schemas=['*'])\n"
+            f"log = EventLog(handlers=[OTLPHandler(endpoint={bad_collector.url!r})], allowed_schemas=['*'])\n"
             "log.register_schema({'$id': 'x', 'version': 1})\n"
             "for number in range(2000): log.record_event('x', 1, {'n': number})\n"
         )
@@ -585,7 +577,7 @@ class TestTLS:
             bad_collector.socket, server_side=True, do_handshake_on_connect=False
         )
         bad_collector.status = 200
-        endpoint = bad_collector.endpoint.replace("http://127.0.0.1", "https://localhost")
+        endpoint = bad_collector.url.replace("http://127.0.0.1", "https://localhost")
         handler = OTLPHandler(endpoint=endpoint, **settings(client=client))
         recording(handler, {})
 

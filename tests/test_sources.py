@@ -5,12 +5,11 @@ import hashlib
 import io
 import json
 import ssl
-import threading
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from http.server import BaseHTTPRequestHandler
 
 import pytest
 import yaml
-from builders import ID, schema
+from builders import ID, schema, serving
 
 from jupyter_otel_telemetry import SchemaSourceError, sources
 
@@ -140,20 +139,10 @@ class Site(BaseHTTPRequestHandler):
 @pytest.fixture
 def site():
     """Serve on loopback what a test puts into `answers`."""
-    server = ThreadingHTTPServer(("127.0.0.1", 0), Site)
-    server.answers = {"/schema": (200, {}, json.dumps(schema()).encode())}
-    server.daemon_threads = False  # so that closing waits for them
-    server.requests = []
-    server.handle_error = lambda *_: None  # clients that leave are what some tests are about
-    server.url = f"http://127.0.0.1:{server.server_port}"
-    server.released = threading.Event()
-    thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01})
-    thread.start()
-    yield server
-    server.released.set()
-    server.shutdown()
-    thread.join()
-    server.server_close()
+    with serving(Site) as server:
+        server.answers = {"/schema": (200, {}, json.dumps(schema()).encode())}
+        server.requests = []
+        yield server
 
 
 class TestRegisterSchemaUrl:
