@@ -113,7 +113,7 @@ class OTLPHandler(LoggingHandler):
             return
         token = _busy.set(True)
         try:
-            event = record if isinstance(record, EventRecord) else EventRecord.from_foreign(record)
+            event = record if type(record) is EventRecord else EventRecord.from_foreign(record)
             if event is not None:
                 self._emit_event(event)
             elif is_instrumentation_enabled():  # else it is an exporter that logs

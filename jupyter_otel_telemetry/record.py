@@ -12,11 +12,12 @@ import logging
 import os
 import random
 import re
-import threading
-import time
 from collections.abc import Mapping
 from datetime import datetime, timedelta, timezone
 from functools import lru_cache
+from os import getpid
+from threading import current_thread, get_ident
+from time import time_ns as time_ns_now
 from typing import Any, Final
 
 from opentelemetry.trace import SpanContext, get_current_span
@@ -28,7 +29,6 @@ from jupyter_otel_telemetry.schema import (
     EventType,
     PropertyNames,
     last_segment,
-    version_text,
 )
 
 __all__ = ["ENVELOPE_VERSION", "SCOPE_NAME", "EventRecord", "rfc3339"]
@@ -79,7 +79,8 @@ class EventRecord(logging.LogRecord):
     )
 
     def __init__(self, event_type: EventType, event: Mapping[str, Any], time_ns: int | None = None) -> None:
-        now_ns = time.time_ns()
+        now_ns = time_ns_now()
+        severity = event_type.severity
         self.event_type, self.event = event_type, event
         self.span_context: SpanContext = get_current_span().get_span_context()
         self.time_ns = time_ns = now_ns if time_ns is None else time_ns
@@ -90,11 +91,11 @@ class EventRecord(logging.LogRecord):
         self.otlp_time_ns = time_ns if 0 <= time_ns <= _LAST_OTLP_TIME_NS else 0
         # The message is the id, not the event: `logging` prints it where a handler fails.
         self.msg = event_type.id
-        self.levelno, self.levelname = event_type.severity.level, event_type.severity.level_name
+        self.levelno, self.levelname = severity.level, severity.level_name
         self.created = created = self.otlp_time_ns / 1e9
         self.msecs, self.relativeCreated = created % 1 * 1000, (created - _STARTED_AT) * 1000
-        self.thread, self.threadName = threading.get_ident(), threading.current_thread().name
-        self.process = os.getpid()
+        self.thread, self.threadName = get_ident(), current_thread().name
+        self.process = getpid()
 
     @property
     def __dict__(self) -> dict[str, Any]:  # type: ignore[override]
@@ -128,7 +129,7 @@ class EventRecord(logging.LogRecord):
             attributes["log.record.uid"] = _ulids.make(self.recorded_ms)
             # Last, since at its limit the SDK drops the oldest.
             attributes["jupyter.schema.id"] = event_type.id
-            attributes["jupyter.schema.version"] = version_text(event_type.version)
+            attributes["jupyter.schema.version"] = event_type.version_text
             self._attributes = attributes
         return self._attributes
 
@@ -279,8 +280,8 @@ def _logfmt(event: Mapping[str, Any], prefix: str) -> str:
         kind = type(value)
         if kind is str:
             text += f" {name}={value if value.isalnum() else _quoted(value)}"
-        elif kind is int:
-            text += f" {name}={int_text(value)}"
+        elif kind is int and _INT64_MIN <= value <= _INT64_MAX:
+            text += f" {name}={value}"
         elif kind is dict and value and prefix.count(".") < MAX_ATTRIBUTE_DEPTH:
             text += _logfmt(value, name + ".")
         else:

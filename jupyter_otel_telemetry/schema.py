@@ -84,6 +84,10 @@ class EventType:
     severity: Severity
     properties: tuple[str, ...] = ()
     names: PropertyNames = field(default_factory=dict)
+    version_text: str = field(init=False)
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "version_text", version_text(self.version))
 
 
 @dataclass(frozen=True, eq=False)
