@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-from contextvars import ContextVar
 from typing import TYPE_CHECKING, Any, Final
 
 from opentelemetry._logs import LoggerProvider, LogRecord, SeverityNumber
@@ -29,7 +28,6 @@ __all__ = ["OTLPHandler"]
 _SEVERITY_NUMBERS: Final = list(SeverityNumber)
 
 _logger = logging.getLogger(__name__)
-_busy: ContextVar[bool] = ContextVar("_busy", default=False)
 
 
 class OTLPHandler(LoggingHandler):
@@ -109,9 +107,6 @@ class OTLPHandler(LoggingHandler):
 
     def emit(self, record: logging.LogRecord) -> None:
         """Hand a record to the provider. Never raises."""
-        if _busy.get():  # something below us logs to a logger that has this handler
-            return
-        token = _busy.set(True)
         try:
             event = record if type(record) is EventRecord else EventRecord.from_foreign(record)
             if event is not None:
@@ -119,12 +114,10 @@ class OTLPHandler(LoggingHandler):
             elif is_instrumentation_enabled():  # else it is an exporter that logs
                 if self._delivery is not None:
                     self._delivery.count_emitted()
-                super().emit(record)
+                super().emit(record)  # which ends the loop where something below logs to this handler
             self._trouble.worked(self)
         except Exception:  # noqa: BLE001 - the caller's work must go on
             self.handleError(record)
-        finally:
-            _busy.reset(token)
 
     def _emit_event(self, record: EventRecord) -> None:
         event_type = record.event_type
