@@ -167,7 +167,7 @@ def json_bytes(value: Any) -> bytes:
 
 
 def _printable(value: Any, depth: int) -> Any:
-    try:
+    with suppress(Exception):  # a stranger's object may raise anything; its text is left
         if isinstance(value, str):
             return clean_text(str.__str__(value))
         if value is None or isinstance(value, bool):
@@ -181,8 +181,6 @@ def _printable(value: Any, depth: int) -> Any:
             return {object_text(key): _printable(item, depth - 1) for key, item in value.items()}
         if depth and isinstance(value, (list, tuple, set, frozenset)):
             return [_printable(item, depth - 1) for item in value]
-    except Exception:  # noqa: BLE001, S110 - a stranger's object may raise anything
-        pass
     return object_text(value)
 
 

@@ -75,3 +75,14 @@ def write_lines(path, writer, count):
     log.register_schema(schema())
     for _ in range(count):
         log.record_event(ID, 1, {"writer": writer, "padding": "x" * 100_000})
+
+
+def read_terminal(descriptor, chunks):
+    """Add to `chunks` what a program writes to its terminal, until nobody holds the other end."""
+    while True:
+        try:
+            chunks.append(os.read(descriptor, 65536))
+        except OSError:  # Linux' way of saying that nobody holds the other end
+            return
+        if not chunks[-1]:
+            return

@@ -498,6 +498,8 @@ class TestOTLPReceiver:
         receiver.stop()
         receiver.stop()
 
+        assert receiver.logs == []
+
     def test_restart_keeps_port_and_logs(self, receiver):
         """A receiver that was away comes back where it was, with what it had."""
         endpoint = receiver.endpoint

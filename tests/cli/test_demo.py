@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 import yaml
-from builders import absent
+from builders import absent, read_terminal
 from click.testing import CliRunner
 
 from jupyter_otel_telemetry.cli import demo as module
@@ -77,16 +77,6 @@ def run_on_terminal(columns):
     reader.join()
     os.close(ours)
     return status, b"".join(chunks).decode().replace("\r\n", "\n")
-
-
-def read_terminal(descriptor, chunks):
-    while True:
-        try:
-            chunks.append(os.read(descriptor, 65536))
-        except OSError:  # Linux' way of saying that nobody holds the other end
-            return
-        if not chunks[-1]:
-            return
 
 
 def read_lines(path):

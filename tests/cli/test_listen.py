@@ -13,6 +13,7 @@ from contextlib import closing, contextmanager
 from pathlib import Path
 
 import pytest
+from builders import read_terminal
 from opentelemetry._logs import LogRecord, SeverityNumber
 from opentelemetry.exporter.otlp.proto.http._log_exporter import OTLPLogExporter
 from opentelemetry.sdk._logs import LoggerProvider
@@ -103,16 +104,6 @@ def shown_on_terminal(columns, *records):
     reader.join()
     os.close(ours)
     return b"".join(chunks).decode().replace("\r\n", "\n")
-
-
-def read_terminal(descriptor, chunks):
-    while True:
-        try:
-            chunks.append(os.read(descriptor, 65536))
-        except OSError:  # Linux' way of saying that nobody holds the other end
-            return
-        if not chunks[-1]:
-            return
 
 
 class TestCommandLine:
