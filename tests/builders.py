@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import socket
+import ssl
 import threading
 from contextlib import contextmanager
 from http.server import ThreadingHTTPServer
@@ -38,13 +39,30 @@ def free_port():
         return probe.getsockname()[1]
 
 
+def tls_context(certificate, *, client=False):
+    """Return what a server with a certificate needs; it may want one of its clients, too."""
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.load_cert_chain(certificate.cert, certificate.key)
+    if client:
+        context.verify_mode = ssl.CERT_REQUIRED
+        context.load_verify_locations(certificate.cert)
+    return context
+
+
 @contextmanager
-def serving(handler):
-    """Serve HTTP on a free port; the server has a `url`, and `released` is set when its answers need not wait."""
+def serving(handler, tls=None):
+    """Serve HTTP on a free port, or HTTPS with an SSL context; the server has a `url`.
+
+    Its `released` is set when its answers need not wait.
+    """
     server = ThreadingHTTPServer(("127.0.0.1", 0), handler)
+    if tls is not None:
+        # Before the thread begins, since wrapping takes the descriptor away from the first socket.
+        server.socket = tls.wrap_socket(server.socket, server_side=True, do_handshake_on_connect=False)
     server.daemon_threads = False  # so that closing waits for them
     server.handle_error = lambda *_: None  # clients that leave are what some tests are about
-    server.url, server.released = f"http://127.0.0.1:{server.server_port}", threading.Event()
+    scheme, host = ("http", "127.0.0.1") if tls is None else ("https", "localhost")
+    server.url, server.released = f"{scheme}://{host}:{server.server_port}", threading.Event()
     thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01})
     thread.start()
     try:

@@ -6,7 +6,6 @@ import logging
 import logging.config
 import multiprocessing
 import os
-import ssl
 import subprocess
 import sys
 import threading
@@ -17,7 +16,7 @@ from types import SimpleNamespace
 
 import grpc
 import pytest
-from builders import ID, child_records, free_port, schema, serving
+from builders import ID, child_records, free_port, schema, serving, tls_context
 from opentelemetry.proto.collector.logs.v1.logs_service_pb2 import ExportLogsServiceResponse
 from opentelemetry.proto.collector.logs.v1.logs_service_pb2_grpc import (
     LogsServiceServicer,
@@ -568,24 +567,16 @@ class TestTLS:
         return use
 
     @pytest.mark.parametrize("client", [False, True])
-    def test_http(self, bad_collector, certificate, recording, settings, client, monkeypatch):
+    def test_http(self, certificate, recording, settings, client, monkeypatch):
         """Whatever bundle of authorities requests would take from its own variable."""
         monkeypatch.setenv("REQUESTS_CA_BUNDLE", certificate.key)
-        context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-        context.load_cert_chain(certificate.cert, certificate.key)
-        if client:
-            context.verify_mode = ssl.CERT_REQUIRED
-            context.load_verify_locations(certificate.cert)
-        bad_collector.socket = context.wrap_socket(
-            bad_collector.socket, server_side=True, do_handshake_on_connect=False
-        )
-        bad_collector.status = 200
-        endpoint = bad_collector.url.replace("http://127.0.0.1", "https://localhost")
-        handler = OTLPHandler(endpoint=endpoint, **settings(client=client))
-        recording(handler, {})
+        with serving(Collector, tls_context(certificate, client=client)) as server:
+            server.status = 200
+            handler = OTLPHandler(endpoint=server.url, **settings(client=client))
+            recording(handler, {})
 
-        assert handler.force_flush(10) is True
-        handler.close()
+            assert handler.force_flush(10) is True
+            handler.close()
 
     @pytest.mark.parametrize("client", [False, True])
     def test_grpc(self, grpc_collector, certificate, recording, settings, client):

@@ -4,12 +4,11 @@ import gzip
 import hashlib
 import io
 import json
-import ssl
 from http.server import BaseHTTPRequestHandler
 
 import pytest
 import yaml
-from builders import ID, schema, serving
+from builders import ID, schema, serving, tls_context
 
 from jupyter_otel_telemetry import SchemaSourceError, sources
 
@@ -136,13 +135,24 @@ class Site(BaseHTTPRequestHandler):
         pass
 
 
+def prepared(server):
+    server.answers = {"/schema": (200, {}, json.dumps(schema()).encode())}
+    server.requests = []
+    return server
+
+
 @pytest.fixture
 def site():
     """Serve on loopback what a test puts into `answers`."""
     with serving(Site) as server:
-        server.answers = {"/schema": (200, {}, json.dumps(schema()).encode())}
-        server.requests = []
-        yield server
+        yield prepared(server)
+
+
+@pytest.fixture
+def tls_site(certificate):
+    """The same over https."""
+    with serving(Site, tls_context(certificate)) as server:
+        yield prepared(server)
 
 
 class TestRegisterSchemaUrl:
@@ -264,19 +274,16 @@ class TestRegisterSchemaUrl:
         with pytest.raises(SchemaSourceError, match="not UTF-8"):
             event_log.register_schema_url(site.url + "/s")
 
-    def test_https_works_and_cannot_be_redirected_to_http(self, event_log, site, certificate, monkeypatch):
+    def test_https_works_and_cannot_be_redirected_to_http(self, event_log, site, tls_site, certificate, monkeypatch):
         """Certificates are verified; a redirect off https is refused even to loopback."""
-        context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-        context.load_cert_chain(certificate.cert, certificate.key)
-        site.socket = context.wrap_socket(site.socket, server_side=True, do_handshake_on_connect=False)
-        site.answers["/r"] = (302, {"Location": site.url + "/schema"}, b"")
-        url = site.url.replace("http://127.0.0.1", "https://localhost")
+        tls_site.answers["/r"] = (302, {"Location": site.url + "/schema"}, b"")
 
         with pytest.raises(SchemaSourceError, match="CERTIFICATE_VERIFY_FAILED"):
-            event_log.register_schema_url(url + "/schema")
+            event_log.register_schema_url(tls_site.url + "/schema")
         monkeypatch.setenv("SSL_CERT_FILE", certificate.cert)
         with pytest.raises(SchemaSourceError, match="which is not allowed"):
-            event_log.register_schema_url(url + "/r")
-        event_log.register_schema_url(url + "/schema")
+            event_log.register_schema_url(tls_site.url + "/r")
+        event_log.register_schema_url(tls_site.url + "/schema")
 
         assert (ID, 1) in event_log.schemas
+        assert site.requests == []
