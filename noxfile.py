@@ -42,7 +42,7 @@ def _pytest(session: nox.Session, suite: str = "newest") -> None:
     session.run("python", "tests/fetch_suite.py", env=env)
     if agent := _collector(session):
         env["ROTEL_AGENT"] = agent
-    session.run("pytest", *(session.posargs or ["--numprocesses=auto"]), env=env)
+    session.run("pytest", *(session.posargs or ["--numprocesses=auto", "--ignore=tests/jupyter"]), env=env)
 
 
 def _collector(session: nox.Session) -> str | None:
@@ -85,6 +85,15 @@ def lowest(session: nox.Session) -> None:
     """Run every test with the lowest versions that pyproject.toml allows."""
     _install(session, "test", "--resolution", "lowest-direct")
     _pytest(session, "lowest")
+
+
+@nox.session(python=PYTHONS[1])
+def jupyter(session: nox.Session) -> None:
+    """Run the tests with real JupyterHubs, a real Jupyter Server and a real browser."""
+    _install(session, "test,jupyter", "--upgrade")
+    session.run("python", "tests/jupyter/prepare.py", _wheel(session))
+    env = {"ROTEL_AGENT": agent} if (agent := _collector(session)) else {}
+    session.run("pytest", *(session.posargs or ["--numprocesses=2", "tests/jupyter"]), env=env)
 
 
 @nox.session
