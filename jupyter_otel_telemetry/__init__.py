@@ -41,3 +41,8 @@ def __getattr__(name: str) -> Any:
 
         return OTLPHandler
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+
+
+def _jupyter_server_extension_points() -> list[dict[str, str]]:
+    """Tell Jupyter Server, where the extension is enabled, what to load."""
+    return [{"module": "jupyter_otel_telemetry.integrations.jupyter_server"}]

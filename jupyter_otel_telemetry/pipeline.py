@@ -3,20 +3,23 @@
 from __future__ import annotations
 
 import os
-import sys
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 from urllib.parse import urlsplit
 
 from opentelemetry.sdk._logs import LoggerProvider, LogRecordLimits
 from opentelemetry.sdk._logs.export import BatchLogRecordProcessor, LogRecordExporter
-from opentelemetry.sdk.resources import Resource
 
 from jupyter_otel_telemetry.delivery import Delivery, after_fork_in_child
+from jupyter_otel_telemetry.resource import process_resource, program_resource
 
-__all__ = ["ExporterOptions", "build_provider", "program_name"]
+if TYPE_CHECKING:
+    from opentelemetry.sdk.resources import Resource
+
+__all__ = ["ExporterOptions", "build_provider"]
 
 PROTOCOLS: Final = ("http/protobuf", "grpc")
 COMPRESSIONS: Final = ("gzip", "deflate", "none")
@@ -24,7 +27,6 @@ _CREDENTIAL_PROVIDERS: Final = (
     "OTEL_PYTHON_EXPORTER_OTLP_HTTP_CREDENTIAL_PROVIDER",
     "OTEL_PYTHON_EXPORTER_OTLP_HTTP_LOGS_CREDENTIAL_PROVIDER",
 )
-DEFAULT_SERVICE_NAME: Final = "unknown_service"
 
 
 @dataclass(frozen=True)
@@ -56,6 +58,14 @@ class ExporterOptions:
                 return value
         return PROTOCOLS[0]
 
+    def destination(self) -> str:
+        """Return where to and how, without what may be secret in a URL."""
+        protocol = self.chosen_protocol()
+        default = "http://localhost:4317" if protocol == "grpc" else "http://localhost:4318"
+        variables = ("OTEL_EXPORTER_OTLP_LOGS_ENDPOINT", "OTEL_EXPORTER_OTLP_ENDPOINT")
+        url = self.endpoint or next(filter(None, map(os.environ.get, variables)), default)
+        return f"{re.sub('//[^/]*@', '//', url).partition('?')[0]} ({protocol})"
+
 
 def _check_url(name: str, value: str | None) -> None:
     if value is None or (value.startswith(("http://", "https://")) and urlsplit(value).hostname):
@@ -86,12 +96,18 @@ def build_provider(
         delivery = Delivery(build_exporter(options))
         # OTLPHandler ends the pipeline itself: what the SDK does at exit can take half a minute.
         provider = LoggerProvider(
-            resource=_resource(service_name, resource), log_record_limits=_limits(), shutdown_on_exit=False
+            resource=program_resource(service_name, resource), log_record_limits=_limits(), shutdown_on_exit=False
         )
+        after_fork_in_child(provider, _describe_process)
         provider.add_log_record_processor(BatchLogRecordProcessor(delivery))
     except ValueError as error:
         raise ValueError(f"OTLPHandler cannot be built from its arguments and OTEL_* variables: {error}") from error
     return provider, delivery
+
+
+def _describe_process(provider: LoggerProvider) -> None:
+    """Do what the SDK does in a forked child for the detectors that it knows of."""
+    provider._update_resource(process_resource())  # noqa: SLF001 - there is no public way
 
 
 def _limits() -> LogRecordLimits:
@@ -99,26 +115,6 @@ def _limits() -> LogRecordLimits:
     if any(os.environ.get(variable, "").strip() for variable in variables):
         return LogRecordLimits()
     return LogRecordLimits(max_log_record_attributes=LogRecordLimits.UNSET)
-
-
-def _resource(service_name: str | None, resource: Resource | Mapping[str, Any] | None) -> Resource:
-    built = Resource.create()
-    if str(built.attributes.get("service.name", "")).startswith(DEFAULT_SERVICE_NAME):
-        built = built.merge(Resource({"service.name": program_name()}))
-    if resource is not None:
-        built = built.merge(resource if isinstance(resource, Resource) else Resource(dict(resource)))
-    if service_name is not None:
-        built = built.merge(Resource({"service.name": service_name}))
-    return built
-
-
-def program_name() -> str:
-    """Return the name of the running program, `jupyterhub` for instance, or of the module run by `python -m`."""
-    spec = getattr(sys.modules.get("__main__"), "__spec__", None)
-    if spec is not None and spec.name:
-        return str(spec.name).removesuffix(".__main__")
-    stem = Path(sys.argv[0] if sys.argv else "").stem
-    return stem if stem not in {"", "-", "-c"} else "python"
 
 
 def _http_exporter(options: ExporterOptions) -> LogRecordExporter:

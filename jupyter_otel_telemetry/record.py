@@ -23,6 +23,7 @@ from typing import Any, Final
 from opentelemetry.trace import SpanContext, get_current_span
 
 from jupyter_otel_telemetry.jsondata import clean_text, int_text, json_bytes, object_text
+from jupyter_otel_telemetry.origin import came_through_events_api
 from jupyter_otel_telemetry.schema import (
     LOG_RECORD_NAMES,
     SEVERITIES,
@@ -40,6 +41,17 @@ ENVELOPE_VERSION: Final = 1
 """`__metadata_version__` of what is written to files."""
 
 EVENT_PREFIX: Final = "jupyter.event."
+ORIGIN: Final = "jupyter.origin"
+CLAIMED_TIMESTAMP: Final = "jupyter.claimed_timestamp"
+USER_NAME: Final = "user.name"
+USER_HASH: Final = "user.hash"
+SERVER_NAME: Final = "jupyter.server.name"
+SERVER_HASH: Final = "jupyter.server.hash"
+
+MAX_CLAIMED_AGE_NS: Final = 24 * 3600 * 1_000_000_000
+MAX_CLAIMED_AHEAD_NS: Final = 5 * 60 * 1_000_000_000
+"""How far a client's timestamp may lie before and after its arrival. A client may have been offline for a day; its
+clock may be a little fast."""
 MAX_ATTRIBUTE_DEPTH: Final = 16
 """Levels below an attribute that stay structured. OTLP needs three levels of protobuf messages for each, and
 receivers stop reading at about a hundred."""
@@ -159,7 +171,16 @@ class EventRecord(logging.LogRecord):
         properties = {_text(key): value for key, value in capsule.items()}
         event = {key: value for key, value in properties.items() if not key.startswith("__")}
         event_type = _foreign_type(_text(capsule["__schema__"]), _text(capsule.get("__schema_version__", "")))
-        return cls(event_type, event, _foreign_time_ns(capsule.get("__timestamp__"), record.created))
+        claimed = capsule.get("__timestamp__")
+        time_ns, arrived_ns = _foreign_time_ns(claimed), int(record.created * 1e9)
+        if not came_through_events_api():
+            return cls(event_type, event, arrived_ns if time_ns is None else time_ns)
+        marks = {ORIGIN: "events_api"}
+        if time_ns is None or not -MAX_CLAIMED_AGE_NS <= time_ns - arrived_ns <= MAX_CLAIMED_AHEAD_NS:
+            time_ns, marks[CLAIMED_TIMESTAMP] = arrived_ns, _text(claimed)
+        made = cls(event_type, event, time_ns)
+        _fields_of(made).update(marks)  # as logging filters add attributes
+        return made
 
 
 for _name, _value in _LOGGING_FIELDS.items():
@@ -200,12 +221,12 @@ def datetime_to_ns(moment: datetime) -> int:
     return (moment - _EPOCH) // timedelta(microseconds=1) * 1000
 
 
-def _foreign_time_ns(text: Any, created: float) -> int:
-    """Read the timestamp of a capsule. jupyter_events writes an offset and a `Z` after it."""
+def _foreign_time_ns(text: Any) -> int | None:
+    """Read the timestamp of a capsule; None: it is none. jupyter_events writes an offset and a `Z` after it."""
     try:
         return datetime_to_ns(datetime.fromisoformat(text.removesuffix("Z")))
     except (AttributeError, ValueError):
-        return int(created * 1e9)
+        return None
 
 
 def _add_attributes(fields: dict[str, Any], event: Mapping[str, Any], event_type: EventType) -> None:

@@ -1,0 +1,1 @@
+"""What host applications need; each module is imported by its host only."""

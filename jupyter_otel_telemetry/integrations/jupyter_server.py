@@ -1,0 +1,225 @@
+"""The extension of Jupyter Server: sends the events of its event logger over OTLP.
+
+It does nothing until it is enabled: `jupyter server extension enable jupyter_otel_telemetry`.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, Final, NoReturn
+
+from jupyter_server.services.events.handlers import EventHandler
+from jupyter_server.utils import url_path_join
+from traitlets import Any as AnyValue
+from traitlets import Dict, Enum, TraitError, TraitType, Unicode
+from traitlets.config import LoggingConfigurable
+
+from jupyter_otel_telemetry.origin import through_events_api
+from jupyter_otel_telemetry.otlp import OTLPHandler
+from jupyter_otel_telemetry.pipeline import ExporterOptions
+from jupyter_otel_telemetry.pseudonyms import Pseudonymizer, find_pseudonym_key
+from jupyter_otel_telemetry.resource import IDENTITIES, hub_identity
+
+if TYPE_CHECKING:
+    from jupyter_events import EventLogger
+    from jupyter_server.serverapp import ServerApp
+
+__all__ = ["OTelTelemetry"]
+
+_EXPORTER: Final = (
+    *("endpoint", "protocol", "headers", "compression"),
+    *("certificate_file", "client_certificate_file", "client_key_file"),
+)
+_HANDLER: Final = (*_EXPORTER, "service_name", "allowed_schemas")
+
+
+class _Secret(TraitType[Any, Any]):
+    """A trait whose error does not show the value."""
+
+    def error(self, obj: Any, value: Any, error: Any = None, info: Any = None) -> NoReturn:  # noqa: ARG002 - overrides
+        raise TraitError(f"{type(obj).__name__}.{self.name} must be {self.info()}")
+
+
+class _SecretText(_Secret, Unicode[Any, Any]):
+    pass
+
+
+class _Headers(_Secret, Dict[str, str]):
+    info_text = "a mapping from names to texts"
+
+
+class OTelTelemetry(LoggingConfigurable):
+    """Which events of a Jupyter Server are sent, and where to.
+
+    Its options are the arguments of `OTLPHandler`: those that are not set are left to `OTEL_*` environment
+    variables, then to the defaults.
+    """
+
+    service_name = Unicode(
+        None,
+        allow_none=True,
+        help="""Name of the service. None, the default: `OTEL_SERVICE_NAME`, else the program's, `jupyter-lab`.""",
+    ).tag(config=True)
+
+    endpoint = Unicode(
+        None,
+        allow_none=True,
+        help="""Base URL of the receiver. None, the default: `http://localhost:4318` (4317 with grpc).""",
+    ).tag(config=True)
+
+    protocol = Unicode(
+        None,
+        allow_none=True,
+        help="""`http/protobuf` or `grpc`. None, the default: `http/protobuf`.""",
+    ).tag(config=True)
+
+    headers = _Headers(
+        value_trait=_SecretText(),
+        default_value=None,
+        allow_none=True,
+        help="""Sent with each request: `{"authorization": "Bearer …"}`. None, the default: no others.
+
+        Users can read what their server's configuration says.
+        """,
+    ).tag(config=True)
+
+    compression = Unicode(
+        None,
+        allow_none=True,
+        help="""`gzip`, `deflate` (not with grpc) or `none`. None, the default: `none`.""",
+    ).tag(config=True)
+
+    certificate_file = Unicode(
+        None,
+        allow_none=True,
+        help="""PEM file with the certificates to trust. None, the default: those that this machine trusts.""",
+    ).tag(config=True)
+
+    client_certificate_file = Unicode(
+        None,
+        allow_none=True,
+        help="""PEM file with the certificate that says who we are. None, the default: there is none.""",
+    ).tag(config=True)
+
+    client_key_file = Unicode(
+        None,
+        allow_none=True,
+        help="""PEM file with the key of `client_certificate_file`. None, the default: there is none.""",
+    ).tag(config=True)
+
+    resource = Dict(
+        None,
+        allow_none=True,
+        help="""Further resource attributes: `{"deployment.environment.name": "test"}`. None, the default: no others.
+
+        They win over those of `OTEL_RESOURCE_ATTRIBUTES`.
+        """,
+    ).tag(config=True)
+
+    allowed_schemas = AnyValue(
+        None,
+        allow_none=True,
+        help="""
+        Ids of the only schemas whose events are sent: a list, or a mapping whose keys are the ids.
+
+        `*` in an id stands for any text: `["https://events.jupyter.org/jupyter_server/*"]`. None, the default: all.
+        """,
+    ).tag(config=True)
+
+    identity = Enum(
+        IDENTITIES,
+        default_value=None,
+        allow_none=True,
+        help="""
+        Whether resource attributes say whose server this is, where JupyterHub has started it.
+
+        "name": `user.name` and `jupyter.server.name`. "pseudonym": `user.hash` and `jupyter.server.hash`, which
+        want a key. None, the default: neither.
+        """,
+    ).tag(config=True)
+
+    pseudonym_key = _SecretText(
+        None,
+        allow_none=True,
+        help="""Key of pseudonyms, at least 16 bytes. None, the default: `JUPYTER_OTEL_PSEUDONYM_KEY`, if set.""",
+    ).tag(config=True)
+
+    pseudonym_key_file = Unicode(
+        None,
+        allow_none=True,
+        help="""File with that key. None, the default: `JUPYTER_OTEL_PSEUDONYM_KEY_FILE`, if set.""",
+    ).tag(config=True)
+
+    def __init__(self, **kwargs: Any) -> None:
+        super().__init__(**kwargs)
+        # traitlets only warns, and an allowed_schemas that is misspelt would let everything leave.
+        if unknown := sorted(set(self._find_my_config(self.config)) - set(self.trait_names(config=True))):
+            raise ValueError(f"{type(self).__name__} has no option {', '.join(unknown)}; see `--help-all`")
+
+    def build_handler(self) -> OTLPHandler:
+        """Build the handler that these options describe.
+
+        Raises:
+            ValueError: an option has no meaning; the text says what to write.
+            OSError: a certificate file cannot be read.
+
+        """
+        return OTLPHandler(
+            resource={**(self.resource or {}), **self._identity()}, **{name: getattr(self, name) for name in _HANDLER}
+        )
+
+    def _identity(self) -> dict[str, str]:
+        key = (
+            find_pseudonym_key(self.pseudonym_key, self.pseudonym_key_file) if self.identity == "pseudonym" else None
+        )
+        return hub_identity(self.identity, None if key is None else Pseudonymizer(key))
+
+    def summary(self) -> str:
+        """Say in one line what is sent where, without secrets."""
+        destination = ExporterOptions(**{name: getattr(self, name) for name in _EXPORTER}).destination()
+        what = "all events" if self.allowed_schemas is None else f"events of {', '.join(self.allowed_schemas)}"
+        return f"sending {what} to {destination}"
+
+
+class _EventHandler(EventHandler):
+    """Takes the events of clients, which can make up all of them, and says so of each."""
+
+    @property
+    def event_logger(self) -> EventLogger:
+        return _ClientsLogger(super().event_logger)  # type: ignore[return-value]  # as much of one as is used
+
+
+class _ClientsLogger:
+    """An event logger as clients may use it."""
+
+    def __init__(self, logger: EventLogger) -> None:
+        self._logger = logger
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._logger, name)
+
+    def emit(self, *, data: dict[str, Any], **arguments: Any) -> Any:
+        """Emit an event.
+
+        Raises:
+            ValueError: it has properties that would replace the envelope: schema, version or time.
+
+        """
+        if forged := sorted(name for name in data if name.startswith("__")):
+            raise ValueError(f"the properties {', '.join(forged)} are reserved: names must not begin with __")
+        with through_events_api():
+            return self._logger.emit(data=data, **arguments)
+
+
+def _load_jupyter_server_extension(serverapp: ServerApp) -> None:
+    """Attach the handler. A mistake in the configuration is logged, and the server starts without."""
+    try:
+        telemetry = OTelTelemetry(parent=serverapp)
+        handler = telemetry.build_handler()
+    except (TraitError, ValueError, OSError) as error:
+        serverapp.log.error("jupyter_otel_telemetry sends nothing, as its configuration is wrong: %s", error)  # noqa: TRY400
+        return
+    events: EventLogger = serverapp.event_logger  # type: ignore[assignment]  # its trait could be None by type
+    events.register_handler(handler)
+    route = url_path_join(serverapp.base_url, "api", "events")
+    serverapp.web_app.add_handlers(".*$", [(route, _EventHandler)])  # type: ignore[no-untyped-call]  # tornado's
+    serverapp.log.info("jupyter_otel_telemetry: %s", telemetry.summary())

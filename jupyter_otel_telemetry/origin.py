@@ -1,0 +1,33 @@
+"""How the event that is being emitted in this thread came into the program, where that is known."""
+
+from __future__ import annotations
+
+import threading
+from contextlib import contextmanager
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+__all__ = ["came_through_events_api", "through_events_api"]
+
+# Not a context variable: a task that a listener starts meanwhile would inherit it, and its own events with it.
+_thread = threading.local()
+
+
+@contextmanager
+def through_events_api() -> Iterator[None]:
+    """Say of what is emitted within that a client has sent it to Jupyter Server's `POST /api/events`.
+
+    There must be no `await` within.
+    """
+    _thread.through_events_api = True
+    try:
+        yield
+    finally:
+        _thread.through_events_api = False
+
+
+def came_through_events_api() -> bool:
+    """Tell whether what is being emitted was sent by a client, who can make up all of it."""
+    return getattr(_thread, "through_events_api", False)
