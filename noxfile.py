@@ -90,7 +90,7 @@ def lowest(session: nox.Session) -> None:
 @nox.session(python=PYTHONS[1])
 def jupyter(session: nox.Session) -> None:
     """Run the tests with real JupyterHubs, a real Jupyter Server and a real browser."""
-    _install(session, "test,jupyter", "--upgrade")
+    _install(session, "test", "--upgrade", "-r", "tests/jupyter/requirements.txt")
     session.run("python", "tests/jupyter/prepare.py", _wheel(session))
     env = {"ROTEL_AGENT": agent} if (agent := _collector(session)) else {}
     session.run("pytest", *(session.posargs or ["--numprocesses=2", "tests/jupyter"]), env=env)

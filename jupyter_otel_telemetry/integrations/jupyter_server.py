@@ -39,11 +39,11 @@ class _Secret(TraitType[Any, Any]):
         raise TraitError(f"{type(obj).__name__}.{self.name} must be {self.info()}")
 
 
-class _SecretText(_Secret, Unicode[Any, Any]):
+class _SecretText(_Secret, Unicode):
     pass
 
 
-class _Headers(_Secret, Dict[str, str]):
+class _Headers(_Secret, Dict):  # type: ignore[type-arg]  # not generic at run time
     info_text = "a mapping from names to texts"
 
 

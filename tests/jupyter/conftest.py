@@ -5,12 +5,8 @@ from contextlib import ExitStack
 import pytest
 
 
-@pytest.fixture
-def started():
-    """Return a function that starts a program, such as `Hub`, and waits until it is ready.
-
-    It is killed when the test ends.
-    """
+def starter():
+    """Make a function that starts a program, such as `Hub`, and waits until it is ready; at the end, kill all."""
     with ExitStack() as stack:
 
         def start(program, *arguments, **options):
@@ -21,3 +17,7 @@ def started():
             return running
 
         yield start
+
+
+started = pytest.fixture(starter, name="started")
+start_in_module = pytest.fixture(starter, name="start_in_module", scope="module")

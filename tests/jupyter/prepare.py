@@ -19,6 +19,7 @@ CACHE = ROOT / ".cache" / "jupyter"
 ENVIRONMENTS = {
     "hub5": ["jupyterhub==5.*", "jupyter_server==2.*"],
     "hub6": ["jupyterhub==6.*", "jupyter_server==2.*"],
+    "server": ["jupyter_server==2.*"],
     "telemetry": ["jupyter_telemetry==0.1.0"],
 }
 

@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
+import json
 import os
 import signal
 import subprocess
+import sys
 import time
 from contextlib import suppress
 from pathlib import Path
 
 import requests
+import websocket
 from builders import absent, free_port
 
+PREFIX = "jupyter.event."
 CACHE = Path(__file__).resolve().parent.parent.parent / ".cache" / "jupyter"
 MARK = "JUPYTER_OTEL_TELEMETRY_TEST"
 """A variable that every program of a test has, and what it starts inherits."""
@@ -51,8 +55,9 @@ class Program:
         path = os.pathsep.join([str(Path(command[0]).parent), os.environ["PATH"]])
         env = {"PATH": path, "HOME": str(folder), "LANG": "C.UTF-8", "no_proxy": "127.0.0.1", MARK: self.mark} | env
         with self._log.open("ab") as output:
-            options = {"cwd": folder, "env": env, "stdout": output, "stderr": output, "start_new_session": True}
-            self.process = subprocess.Popen([str(word) for word in command], **options)
+            options = {"cwd": folder, "env": env, "stdout": output, "stderr": output}
+            command = [str(word) for word in command]
+            self.process = subprocess.Popen(command, stdin=subprocess.DEVNULL, start_new_session=True, **options)
 
     @property
     def output(self):
@@ -158,3 +163,55 @@ class Hub(Program):
 
     def server(self, user="ada", name=""):
         return self.api("GET", f"users/{user}").json()["servers"].get(name, {})
+
+
+class Server(Program):
+    """A Jupyter Server of its own, its files in `root`.
+
+    `config` is what its configuration file holds: Python as text, or JSON as objects.
+    """
+
+    def __init__(self, config, folder, env, programs=None):
+        self.programs = programs or Path(sys.executable).parent
+        self.root = folder / "root"
+        self.root.mkdir(parents=True, exist_ok=True)
+        self.port, self.token = free_port(), "a-token-of-the-tests"
+        self.url = f"http://127.0.0.1:{self.port}"
+        name = f"jupyter_server_config.{'py' if isinstance(config, str) else 'json'}"
+        (folder / name).write_text(config if isinstance(config, str) else json.dumps(config))
+        command = [self.programs / self.program, "--no-browser", "--allow-root", f"--config={folder / name}"]
+        command += ["--ServerApp.ip=127.0.0.1", f"--ServerApp.port={self.port}", "--ServerApp.port_retries=0"]
+        command += [f"--ServerApp.root_dir={self.root}", f"--IdentityProvider.token={self.token}"]
+        super().__init__(command, folder, env)
+
+    program = "jupyter-server"
+
+    def wait_until_ready(self):
+        self.wait_until(lambda: answers(f"{self.url}/api"), "the server answers")
+
+    def api(self, method, path, **options):
+        """Send a request, and return the answer, whatever its status."""
+        headers = {"Authorization": f"token {self.token}"}
+        return http.request(method, f"{self.url}/api/{path}", headers=headers, timeout=60, **options)
+
+    def do(self, method, path, **options):
+        """Send a request that must succeed, and return the JSON of the answer."""
+        answer = self.api(method, path, **options)
+        answer.raise_for_status()
+        return answer.json() if answer.content else None
+
+    def connect(self, path):
+        """Open a WebSocket; it gives up after a minute."""
+        url = f"ws://127.0.0.1:{self.port}/api/{path}"
+        return websocket.create_connection(url, timeout=60, header={"Authorization": f"token {self.token}"})
+
+
+class Lab(Server):
+    """A JupyterLab of its own."""
+
+    program = "jupyter-lab"
+
+
+def event(log):
+    """Return the properties of a received event."""
+    return {name.removeprefix(PREFIX): value for name, value in log.attributes.items() if name.startswith(PREFIX)}
