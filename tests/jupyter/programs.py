@@ -15,6 +15,7 @@ import requests
 import websocket
 from builders import absent, free_port
 
+NOT_FOUND = 404
 PREFIX = "jupyter.event."
 CACHE = Path(__file__).resolve().parent.parent.parent / ".cache" / "jupyter"
 MARK = "JUPYTER_OTEL_TELEMETRY_TEST"
@@ -103,7 +104,7 @@ def answers(url):
 
 
 class Hub(Program):
-    """A JupyterHub of its own: users `ada` and whoever logs in, any password, servers as processes.
+    """A JupyterHub of its own, users' servers as processes.
 
     `config` is the text of a configuration file; `version` 5 or 6.
     """
@@ -142,8 +143,6 @@ class Hub(Program):
 
     def wait_until_ready(self):
         self.wait_until(lambda: answers(f"{self.url}/hub/health"), "the hub answers")
-        if http.get(f"{self.url}/hub/api/users/ada", headers=self._headers, timeout=60).status_code == 404:
-            self.api("POST", "users/ada")
 
     def api(self, method, path, **options):
         answer = http.request(method, f"{self.url}/hub/api/{path}", headers=self._headers, timeout=60, **options)
@@ -152,6 +151,8 @@ class Hub(Program):
 
     def start_server(self, user="ada", name=""):
         """Start a user's server, and return how many seconds it took until it could be used."""
+        if http.get(f"{self.url}/hub/api/users/{user}", headers=self._headers, timeout=60).status_code == NOT_FOUND:
+            self.api("POST", f"users/{user}")
         began_s = time.monotonic()
         self.api("POST", f"users/{user}/servers/{name}" if name else f"users/{user}/server")
         self.wait_until(lambda: self.server(user, name).get("ready"), "the user's server is ready")
@@ -160,6 +161,14 @@ class Hub(Program):
     def stop_server(self, user="ada", name=""):
         self.api("DELETE", f"users/{user}/servers/{name}" if name else f"users/{user}/server")
         self.wait_until(lambda: not self.server(user, name), "the user's server is gone")
+
+    def call_server(self, method, path, user="ada", name="", **options):
+        """Send a request to the API of a user's server."""
+        server = "/".join(filter(None, [user, name]))
+        answer = http.request(
+            method, f"{self.url}/user/{server}/api/{path}", headers=self._headers, timeout=60, **options
+        )
+        answer.raise_for_status()
 
     def server(self, user="ada", name=""):
         return self.api("GET", f"users/{user}").json()["servers"].get(name, {})

@@ -1,10 +1,13 @@
 """JupyterHub 5 and 6 with `c.EventLogger.handlers = [OTLPHandler()]`, as their operators run them."""
 
+import hashlib
+import hmac
+import json
 import signal
 import socket
 
 import pytest
-from programs import Hub
+from programs import Hub, event
 
 SERVER_ACTION = "https://schema.jupyter.org/jupyterhub/events/server-action"
 CONFIG = """
@@ -34,14 +37,14 @@ class TestEvents:
         hub.stop_server()
         start, stop = collector.receiver.wait_for(2)
 
-        assert [log.attributes["jupyter.event.action"] for log in (start, stop)] == ["start", "stop"]
+        assert [event(log)["action"] for log in (start, stop)] == ["start", "stop"]
         assert start.event_name == start.attributes["jupyter.schema.id"] == SERVER_ACTION
         assert start.attributes["jupyter.schema.version"] == "1"
-        assert start.attributes["jupyter.event.username"] == "ada"
-        assert start.attributes["jupyter.event.servername"] == ""
+        assert event(start) == {"action": "start", "username": "ada", "servername": ""}
         assert start.body == 'server-action action=start username=ada servername=""'
         assert (start.severity_text, start.scope_name) == ("INFO", "jupyter_otel_telemetry")
         assert start.resource["service.name"] == "jupyterhub"
+        assert start.resource["service.version"].startswith(f"{run_hub.version}.")
         assert "Traceback" not in hub.output
 
     def test_policy_narrows(self, run_hub, otlp_receiver):
@@ -62,7 +65,7 @@ class TestEnd:
         hub.start_server()
         hub.stop(number)
 
-        assert [log.attributes["jupyter.event.action"] for log in otlp_receiver.wait_for(1)] == ["start"]
+        assert [event(log)["action"] for log in otlp_receiver.wait_for(1)] == ["start"]
 
     def test_hub_that_is_started_again_goes_on(self, run_hub, otlp_receiver):
         """As another instance of the same service."""
@@ -93,3 +96,46 @@ class TestCollectorDown:
         for _ in range(2):
             yield hub.start_server()
             hub.stop_server()
+
+
+KEY = "a key of the tests only"
+
+
+class TestUsersServers:
+    def test_say_whose_they_are_only_if_that_is_wanted(self, run_hub, otlp_receiver, tmp_path):
+        """By name, by pseudonym, or, as by default, not at all; each server is configured by a file of JSON."""
+        servers = {"name": {"identity": "name"}, "pseudonym": {"identity": "pseudonym"}, "default": {}}
+        for name, options in servers.items():
+            (tmp_path / name).mkdir()
+            (tmp_path / name / "jupyter_server_config.json").write_text(
+                json.dumps(
+                    {
+                        "ServerApp": {"jpserver_extensions": {"jupyter_otel_telemetry": True}},
+                        "OTelTelemetry": {"endpoint": otlp_receiver.endpoint, "service_name": name} | options,
+                    }
+                )
+            )
+        hub = run_hub(self.config(tmp_path), "http://127.0.0.1:9")
+        for name in servers:
+            hub.start_server("ada", name)
+            hub.call_server("GET", "contents", "ada", name)
+            hub.stop_server("ada", name)
+        resources = {log.resource["service.name"]: log.resource for log in otlp_receiver.wait_for(3)}
+
+        assert (resources["name"]["user.name"], resources["name"]["jupyter.server.name"]) == ("ada", "name")
+        assert resources["pseudonym"]["user.hash"] == pseudonym("ada")
+        assert resources["pseudonym"]["jupyter.server.hash"] == pseudonym("pseudonym")
+        assert not {name for name in resources["default"] if name.startswith(("user.", "jupyter."))}
+        assert "ada" not in str(resources["default"]) + str(resources["pseudonym"])
+
+    def config(self, folder):
+        environment = {"JUPYTER_OTEL_PSEUDONYM_KEY": KEY}
+        return (
+            "c.JupyterHub.allow_named_servers = True\n"
+            f"c.Spawner.environment = {environment!r}\n"
+            f"c.Spawner.environment['JUPYTER_CONFIG_DIR'] = lambda spawner: {str(folder)!r} + '/' + spawner.name\n"
+        )
+
+
+def pseudonym(name):
+    return hmac.new(KEY.encode(), json.dumps(name).encode(), hashlib.sha256).hexdigest()

@@ -280,8 +280,10 @@ class TestEnable:
             server.stop()
             return [line for line in server.output.splitlines() if "jupyter_otel_telemetry: sending" in line]
 
-        extension("disable")
         assert lines_of_server("before") == []
-        assert "successfully enabled" in extension("enable")
-        assert len(lines_of_server("after")) == 1
-        extension("disable")
+        try:
+            assert "successfully enabled" in extension("enable")
+            assert len(lines_of_server("after")) == 1
+        finally:
+            extension("disable")
+        assert lines_of_server("later") == []
