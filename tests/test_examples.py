@@ -117,9 +117,11 @@ class TestReadme:
     def test_every_example_is_listed(self):
         """By a link that leads there."""
         linked = set(re.findall(r"\]\(([^)]+)\)", (EXAMPLES / "README.md").read_text(encoding="utf-8")))
-        files = {path.relative_to(EXAMPLES).as_posix() for path in EXAMPLES.rglob("*.*") if path.is_file()}
+        files = {path.relative_to(EXAMPLES) for path in EXAMPLES.rglob("*.*") if path.is_file()}
+        packages = {path.parent for path in files if path.name == "README.md"} - {Path()}
+        single = {path for path in files if not packages & set(path.parents)} - {Path("README.md")}
 
-        assert linked == {name for name in files if "__pycache__" not in name} - {"README.md"}
+        assert linked == {path.as_posix() for path in {*single, *(folder / "README.md" for folder in packages)}}
 
     @pytest.mark.parametrize("target", ["record.py", "app.py", *CONFIGS])
     def test_commands_run_as_written(self, target, run, otlp_receiver, tmp_path):

@@ -20,6 +20,7 @@ ENVIRONMENTS = {
     "hub5": ["jupyterhub==5.*", "jupyter_server==2.*"],
     "hub6": ["jupyterhub==6.*", "jupyter_server==2.*"],
     "server": ["jupyter_server==2.*"],
+    "example": ["jupyter_server==2.*", f"{ROOT / 'examples' / 'jupyter_server_extension'}[test]"],
     "telemetry": ["jupyter_telemetry==0.1.0"],
 }
 
@@ -29,7 +30,7 @@ def make_environment(name, packages, own):
     if not folder.exists():
         run("uv", "venv", "--quiet", "--python", sys.executable, folder)
     # The wheel's version stays the same while its content changes.
-    again = ["--reinstall-package", "jupyter-otel-telemetry"]
+    again = ["--reinstall-package", "jupyter-otel-telemetry", "--reinstall-package", "example-greeter"]
     run("uv", "pip", "install", "--quiet", "--python", folder / "bin" / "python", *again, *own, *packages)
 
 
