@@ -5,12 +5,13 @@ It does nothing until it is enabled: `jupyter server extension enable jupyter_ot
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, Final, NoReturn
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any, Final
 
 from jupyter_server.services.events.handlers import EventHandler
 from jupyter_server.utils import url_path_join
 from traitlets import Any as AnyValue
-from traitlets import Dict, Enum, TraitError, TraitType, Unicode
+from traitlets import Dict, Enum, HasTraits, TraitError, TraitType, Unicode
 from traitlets.config import LoggingConfigurable
 
 from jupyter_otel_telemetry.origin import through_events_api
@@ -32,19 +33,24 @@ _EXPORTER: Final = (
 _HANDLER: Final = (*_EXPORTER, "service_name", "allowed_schemas")
 
 
-class _Secret(TraitType[Any, Any]):
-    """A trait whose error does not show the value."""
+class _SecretText(TraitType[Any, Any]):
+    """Text that no error shows."""
 
-    def error(self, obj: Any, value: Any, error: Any = None, info: Any = None) -> NoReturn:  # noqa: ARG002 - overrides
-        raise TraitError(f"{type(obj).__name__}.{self.name} must be {self.info()}")
-
-
-class _SecretText(_Secret, Unicode):
-    pass
+    def validate(self, obj: HasTraits, value: Any) -> str:
+        if isinstance(value, str):
+            return value
+        raise TraitError(f"{type(obj).__name__}.{self.name} must be text")
 
 
-class _Headers(_Secret, Dict):  # type: ignore[type-arg]  # not generic at run time
-    info_text = "a mapping from names to texts"
+class _SecretTexts(TraitType[Any, Any]):
+    """A mapping from names to texts that no error shows."""
+
+    def validate(self, obj: HasTraits, value: Any) -> dict[str, str]:
+        if isinstance(value, Mapping) and all(isinstance(text, str) for pair in value.items() for text in pair):
+            return dict(value)
+        raise TraitError(
+            f'{type(obj).__name__}.{self.name} must be a mapping from names to texts: {{"name": "text"}}'
+        )
 
 
 class OTelTelemetry(LoggingConfigurable):
@@ -72,9 +78,8 @@ class OTelTelemetry(LoggingConfigurable):
         help="""`http/protobuf` or `grpc`. None, the default: `http/protobuf`.""",
     ).tag(config=True)
 
-    headers = _Headers(
-        value_trait=_SecretText(),
-        default_value=None,
+    headers = _SecretTexts(
+        None,
         allow_none=True,
         help="""Sent with each request: `{"authorization": "Bearer …"}`. None, the default: no others.
 

@@ -1,0 +1,135 @@
+"""The options of the Jupyter Server extension. What it does in a real server is tested in tests/jupyter."""
+
+import importlib.metadata
+import inspect
+import json
+import logging
+import os
+
+import pytest
+from traitlets import TraitError
+from traitlets.config import Application, Config
+
+import jupyter_otel_telemetry
+from jupyter_otel_telemetry import OTLPHandler
+
+extension = pytest.importorskip("jupyter_otel_telemetry.integrations.jupyter_server")
+
+NOT_IN_JSON = {"logger_provider", "level"}
+"""Arguments of `OTLPHandler` that are objects, or that no event has."""
+
+
+@pytest.fixture(autouse=True)
+def no_settings(monkeypatch):
+    """No variable of this machine disturbs."""
+    for name in [name for name in os.environ if name.startswith(("OTEL_", "JUPYTER"))]:
+        monkeypatch.delenv(name)
+
+
+def configured(**options):
+    return extension.OTelTelemetry(parent=Application(config=Config({"OTelTelemetry": options})))
+
+
+def arguments():
+    return set(inspect.signature(OTLPHandler).parameters) - NOT_IN_JSON
+
+
+class TestOptions:
+    def test_are_the_arguments_of_the_handler(self):
+        """All of them, and which user a server is of."""
+        own = {"identity", "pseudonym_key", "pseudonym_key_file"}
+
+        assert set(extension.OTelTelemetry.class_own_traits(config=True)) == arguments() | own
+
+    def test_all_reach_the_handler(self, monkeypatch):
+        """None is forgotten on the way."""
+        passed = {}
+        monkeypatch.setattr(extension, "OTLPHandler", lambda **given: passed.update(given))
+        configured(service_name="mine", resource={"a": "b"}).build_handler()
+
+        assert set(passed) == arguments()
+        assert (passed["service_name"], passed["resource"]) == ("mine", {"a": "b"})
+
+    def test_explain_themselves(self):
+        """In `jupyter server --help-all`."""
+        traits = extension.OTelTelemetry.class_own_traits(config=True)
+
+        assert [name for name, trait in traits.items() if "default" not in trait.help] == []
+
+    def test_may_be_json(self, otlp_receiver, recording):
+        """Headers and schemas included."""
+        text = json.dumps(
+            {
+                "endpoint": otlp_receiver.endpoint,
+                "headers": {"authorization": "Bearer t"},
+                "allowed_schemas": {"https://example.org/*": {}},
+                "resource": {"deployment.environment.name": "test"},
+            }
+        )
+        handler = configured(**json.loads(text)).build_handler()
+        recording(handler, {})
+        recording(handler, {}, id="https://example.com/other")
+        handler.close()
+        (log,) = otlp_receiver.wait_for(1)
+
+        assert log.resource["deployment.environment.name"] == "test"
+
+    def test_unknown_one_is_an_error(self):
+        """A misspelt restriction must not be none."""
+        with pytest.raises(ValueError, match="OTelTelemetry has no option allowed_schema; see"):
+            configured(allowed_schema=["x"])
+
+    @pytest.mark.parametrize(
+        "options, message",
+        [
+            ({"endpoint": "collector:4318"}, "endpoint 'collector:4318' is no URL"),
+            ({"allowed_schemas": "x"}, "allowed_schemas must be a list"),
+            ({"identity": "secret"}, "identity"),
+            ({"pseudonym_key": "short", "identity": "pseudonym"}, "at least 16 bytes"),
+        ],
+    )
+    def test_mistake_is_an_error_that_says_what_to_write(self, monkeypatch, options, message):
+        """Before anything is sent."""
+        monkeypatch.setenv("JUPYTERHUB_USER", "ada")
+        with pytest.raises((ValueError, TraitError), match=message):
+            configured(**options).build_handler()
+
+    @pytest.mark.parametrize(
+        "options",
+        [
+            {"headers": "authorization=a-secret"},
+            {"headers": {"authorization": ["a-secret"]}},
+            {"pseudonym_key": ["a-secret"]},
+        ],
+    )
+    def test_mistake_in_a_secret_does_not_show_it(self, options):
+        """In whatever form it was given."""
+        with pytest.raises(TraitError) as caught:
+            configured(**options)
+
+        assert "a-secret" not in str(caught.value)
+
+
+class TestLoading:
+    def test_mistake_is_logged_not_raised(self, caplog):
+        """The server starts without."""
+        serverapp = Application(config=Config({"OTelTelemetry": {"endpoint": "nonsense"}}))
+        serverapp.log = logging.getLogger("tests.serverapp")
+        extension._load_jupyter_server_extension(serverapp)
+
+        assert (
+            "jupyter_otel_telemetry sends nothing, as its configuration is wrong: endpoint 'nonsense'" in caplog.text
+        )
+
+    def test_jupyter_server_finds_it(self):
+        """By the function that it asks a package for."""
+        (point,) = jupyter_otel_telemetry._jupyter_server_extension_points()
+
+        assert point == {"module": extension.__name__}
+
+    def test_is_not_enabled_by_installation(self):
+        """The file that makes it known says that it is disabled."""
+        files = importlib.metadata.files("jupyter-otel-telemetry") or []
+        (known,) = [file for file in files if file.match("jupyter_server_config.d/*.json")]
+
+        assert json.loads(known.read_text())["ServerApp"]["jpserver_extensions"] == {"jupyter_otel_telemetry": False}
