@@ -149,7 +149,7 @@ def bare_sdk() -> Contender:
 
 
 def contenders(folder: Path) -> dict[str, Contender]:
-    ours_provider, stock_provider, events_provider = provider(), provider(), provider()
+    ours_provider, stock_provider, events_provider, events_ours_provider = (provider() for _ in range(4))
     built = {
         "file": ours("ours to file", logging.FileHandler(folder / "ours")),
         "structlog": structlog_line(folder),
@@ -163,6 +163,11 @@ def contenders(folder: Path) -> dict[str, Contender]:
             "jupyter_events, OTel's handler",
             LoggingHandler(logger_provider=events_provider),
             events_provider.force_flush,
+        ),
+        "events ours": events(
+            "jupyter_events, OTLPHandler",
+            OTLPHandler(logger_provider=events_ours_provider),
+            events_ours_provider.force_flush,
         ),
         "not allowed": ours_not_allowed(),
     }
@@ -208,6 +213,11 @@ def promises(timed: dict[str, Contender]) -> list[tuple[str, float, float]]:
         ("to file, of structlog", us["file"] / us["structlog"], 1),
         ("OTLPHandler, of the bare SDK", us["otlp"] / us["bare"], 2),
         ("OTLPHandler, of jupyter_events with OTel's handler", us["otlp"] / us["events otlp"], 0.35),
+        (
+            "jupyter_events with OTLPHandler, of the same with OTel's handler",
+            us["events ours"] / us["events otlp"],
+            1,
+        ),
         ("schema not allowed, us", us["not allowed"], 1),
         ("import, seconds", own, 0.25),
         ("import, of jupyter_events", own / theirs, 1),

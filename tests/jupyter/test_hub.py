@@ -128,6 +128,19 @@ class TestUsersServers:
         assert not {name for name in resources["default"] if name.startswith(("user.", "jupyter."))}
         assert "ada" not in str(resources["default"]) + str(resources["pseudonym"])
 
+    def test_two_lines_are_enough(self, run_hub, otlp_receiver, tmp_path):
+        """The handler in a user's server, without the extension."""
+        (tmp_path / "jupyter_server_config.py").write_text(CONFIG)
+        environment = {"JUPYTER_CONFIG_DIR": str(tmp_path), "OTEL_EXPORTER_OTLP_ENDPOINT": otlp_receiver.endpoint}
+        hub = run_hub(f"c.Spawner.environment = {environment!r}", "http://127.0.0.1:9")
+        hub.start_server()
+        hub.call_server("GET", "contents")
+        hub.stop_server()
+        (log,) = otlp_receiver.wait_for(1)
+
+        assert event(log) == {"action": "get", "path": ""}
+        assert log.resource["service.name"] == "jupyterhub-singleuser"
+
     def config(self, folder):
         environment = {"JUPYTER_OTEL_PSEUDONYM_KEY": KEY}
         return (

@@ -3,10 +3,11 @@
 import json
 import signal
 import subprocess
+from concurrent.futures import ThreadPoolExecutor
 from datetime import datetime, timedelta, timezone
 
 import pytest
-from programs import Server, environment, event, wait_until
+from programs import Server, environment, event, http, wait_until
 
 from jupyter_otel_telemetry.receiver import OTLPReceiver
 
@@ -16,6 +17,24 @@ ENABLED = {"ServerApp": {"jpserver_extensions": {"jupyter_otel_telemetry": True}
 HANDLER = """
 from jupyter_otel_telemetry import OTLPHandler
 c.EventLogger.handlers = [OTLPHandler()]
+"""
+LATE_ID = "https://example.org/late"
+LATE_EXTENSION = f"""
+from jupyter_server.base.handlers import APIHandler
+from tornado.web import authenticated
+
+class Late(APIHandler):
+    @authenticated
+    def get(self):
+        schema = {{"$id": {LATE_ID!r}, "version": "1", "properties": {{"from": {{"type": "string"}}}}}}
+        self.event_logger.register_event_schema(schema)
+        self.event_logger.emit(schema_id={LATE_ID!r}, data={{"from": "extension"}})
+
+def _jupyter_server_extension_points():
+    return [{{"module": "late_extension"}}]
+
+def _load_jupyter_server_extension(serverapp):
+    serverapp.web_app.add_handlers(".*$", [("/late", Late)])
 """
 NOTEBOOK = {"type": "notebook", "content": {"cells": [], "metadata": {}, "nbformat": 4, "nbformat_minor": 5}}
 
@@ -216,6 +235,51 @@ class TestHandlerAlone:
         assert [event(log)["action"] for log in otlp_receiver.wait_for(1) if event(log)["action"] == "save"] == [
             "save"
         ]
+
+
+class TestLateSchema:
+    def test_events_of_other_extensions_arrive(self, run_server, otlp_receiver, tmp_path):
+        """One that registers its schema long after ours was loaded; its front end's events too."""
+        (tmp_path / "late_extension.py").write_text(LATE_EXTENSION)
+        names = ["jupyter_otel_telemetry", "late_extension"]
+        config = {"ServerApp": {"jpserver_extensions": dict.fromkeys(names, True)}}
+        server = run_server(config, PYTHONPATH=str(tmp_path))
+        http.get(f"{server.url}/late?token={server.token}", timeout=60).raise_for_status()
+        server.do("POST", "events", json={"schema_id": LATE_ID, "version": "1", "data": {"from": "front end"}})
+        server.stop()
+        own, front_end = otlp_receiver.wait_for(2)
+
+        assert (event(own), event(front_end)) == ({"from": "extension"}, {"from": "front end"})
+        assert own.event_name == front_end.event_name == LATE_ID
+        assert ("jupyter.origin" in own.attributes, "jupyter.origin" in front_end.attributes) == (False, True)
+
+
+class TestManyAtOnce:
+    def test_each_event_says_truly_how_it_came_in(self, server, receiver):
+        """Front ends and the server itself, both as fast as they can."""
+
+        def front_end(number):
+            data = {"action": "save", "path": f"front-end-{number}"}
+            return server.api(
+                "POST", "events", json={"schema_id": CONTENTS, "version": "1", "data": data}
+            ).status_code
+
+        def contents(number):
+            return server.api("PUT", f"contents/own-{number}.ipynb", json=NOTEBOOK).status_code
+
+        with ThreadPoolExecutor(8) as pool:
+            statuses = {*pool.map(front_end, range(100)), *pool.map(contents, range(100))}
+        saved = wait_until(lambda: len(found := self.saved(receiver)) >= 200 and found, "all arrive")
+
+        assert statuses == {201, 204}
+        assert sorted(saved) == sorted(
+            [(f"front-end-{number}", True) for number in range(100)]
+            + [(f"own-{number}.ipynb", False) for number in range(100)]
+        )
+
+    def saved(self, receiver):
+        logs = [log for log in receiver.logs if event(log)["action"] == "save"]
+        return [(event(log)["path"].lstrip("/"), "jupyter.origin" in log.attributes) for log in logs]
 
 
 class TestEnd:
