@@ -5,10 +5,12 @@ from __future__ import annotations
 from difflib import get_close_matches
 from typing import TYPE_CHECKING
 
+from traitlets import TraitError
+
 if TYPE_CHECKING:
     from collections.abc import Collection
 
-__all__ = ["SchemaConflict", "SchemaNotRegistered", "SchemaSourceError", "TelemetryError"]
+__all__ = ["PolicyError", "SchemaConflict", "SchemaNotRegistered", "SchemaSourceError", "TelemetryError"]
 
 
 class TelemetryError(Exception):
@@ -70,3 +72,7 @@ class SchemaSourceError(TelemetryError, ValueError):
 
     def __str__(self) -> str:
         return f"no schema from {self.source}: {self.problem}"
+
+
+class PolicyError(TelemetryError, TraitError, ValueError):
+    """What an operator configured about privacy cannot be done; applications report it as any `TraitError`."""

@@ -7,7 +7,7 @@ import threading
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any
 
-from traitlets import Enum, default, observe
+from traitlets import Enum, Unicode, default, observe, validate
 from traitlets.config import Config, LoggingConfigurable
 from traitlets.config.loader import DeferredConfig, LazyConfigValue
 
@@ -16,8 +16,10 @@ from jupyter_otel_telemetry.dispatch import Dispatcher
 from jupyter_otel_telemetry.errors import SchemaSourceError
 from jupyter_otel_telemetry.hooks import Listener, Listeners, Modifier, ModifierFailed, Modifiers
 from jupyter_otel_telemetry.jsondata import copy_again
-from jupyter_otel_telemetry.privacy import AllowedSchemas
+from jupyter_otel_telemetry.privacy import Policy
+from jupyter_otel_telemetry.pseudonyms import find_pseudonym_key
 from jupyter_otel_telemetry.record import EventRecord, datetime_to_ns
+from jupyter_otel_telemetry.redaction import NO_PATHS
 from jupyter_otel_telemetry.registry import RegisteredSchemas, SchemaRegistry
 from jupyter_otel_telemetry.traits import AllowedSchemasTrait, Handlers
 from jupyter_otel_telemetry.trouble import TroubleLog
@@ -27,6 +29,11 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
     from datetime import datetime
 
+    from traitlets import Bunch
+
+    from jupyter_otel_telemetry.redaction import Redaction
+    from jupyter_otel_telemetry.registry import CompiledSchema, Schemas
+    from jupyter_otel_telemetry.schema import Schema
 
 __all__ = ["EventLog"]
 
@@ -56,10 +63,34 @@ class EventLog(LoggingConfigurable):
 
     allowed_schemas = AllowedSchemasTrait(
         help="""
-        Ids of the schemas whose events are recorded: a list, or a mapping whose keys are the ids.
+        Ids of the schemas whose events are recorded: a list, or a mapping from ids to options.
 
         `*` in an id stands for any text: `["https://schema.jupyter.org/*"]`. The default, an empty list, means
-        that nothing is recorded.
+        that nothing is recorded. Properties that a schema flags as personal (`pii: true`), or as of some
+        `categories`, are recorded as null. Options, each a list, change that for one entry:
+        `allowed_properties` (top-level properties recorded although flagged), `allowed_categories`,
+        `withheld_properties` (null whatever the schema says) and `pseudonymized_properties` (a keyed hash
+        instead of the value), the last two with dotted paths:
+        `{"https://example.org/login": {"pseudonymized_properties": ["user.name"]}}`.
+        """,
+    ).tag(config=True)
+
+    pseudonym_key_file = Unicode(
+        None,
+        allow_none=True,
+        help="""
+        File with the key of pseudonyms, at least 16 bytes: `"/etc/jupyterhub/pseudonym.key"`.
+
+        None, the default, leaves it to the environment variables JUPYTER_OTEL_PSEUDONYM_KEY_FILE and
+        JUPYTER_OTEL_PSEUDONYM_KEY. Another key makes other pseudonyms.
+        """,
+    ).tag(config=True)
+
+    pseudonym_key = Unicode(
+        None,
+        allow_none=True,
+        help="""
+        The key of pseudonyms itself, where it cannot be in a file; see `pseudonym_key_file`.
         """,
     ).tag(config=True)
 
@@ -77,12 +108,14 @@ class EventLog(LoggingConfigurable):
         self._lock = threading.Lock()
         trouble = TroubleLog(lambda: self.log)
         self._dispatcher = Dispatcher(trouble)
-        self._registry = SchemaRegistry()
-        self._allowed = AllowedSchemas([])
+        self._registry = SchemaRegistry(self._approve)
+        self._policy: Policy | None = None
+        self._unchecked_ids: set[str] = set()
         self._modifiers = Modifiers(trouble)
         self._listeners = Listeners(trouble)
         self._invalid_events = 0
         super().__init__(**kwargs)
+        self._policy = self._checked_policy()
 
     @default("log")
     def _default_log(self) -> logging.Logger:
@@ -100,6 +133,39 @@ class EventLog(LoggingConfigurable):
         for item in [item for item in built if item[1] not in self._dispatcher.handlers]:
             built.remove(item)
             item[1].close()
+
+    @validate("handlers", "allowed_schemas", "pseudonym_key", "pseudonym_key_file")
+    def _check_privacy(self, proposal: Bunch) -> Any:
+        """Refuse what would make the policy another one than its author meant, before it counts."""
+        if self._policy is not None:  # else __init__ will check all of them together
+            self._checked_policy(**{proposal.trait.name: proposal.value})
+        return proposal.value
+
+    @observe("allowed_schemas", "pseudonym_key", "pseudonym_key_file")
+    def _privacy_changed(self, _change: object) -> None:
+        if self._policy is not None:
+            self._policy = self._checked_policy()
+
+    def _checked_policy(self, **changes: Any) -> Policy:
+        """Make the policy of the traits and these changes, and check it against what is registered."""
+
+        def value(name: str) -> Any:
+            return changes[name] if name in changes else getattr(self, name)
+
+        policy = Policy(
+            value("allowed_schemas"),
+            lambda: find_pseudonym_key(value("pseudonym_key"), value("pseudonym_key_file")),
+            f"{type(self).__name__}.allowed_schemas",
+        )
+        schemas = self._registry.current
+        self._unchecked_ids = _check(policy, value("handlers"), schemas, {schema_id for schema_id, _ in schemas})
+        return policy
+
+    def _approve(self, schemas: Schemas, new: Schema) -> None:
+        """Check what the policies say of a schema that is about to be registered, or of those that waited for it."""
+        if self._policy is not None:
+            ids = {new.id, *self._unchecked_ids}
+            self._unchecked_ids = _check(self._policy, self.handlers, schemas, ids)
 
     def _load_config(self, cfg: Config, section_names: Any = None, traits: Any = None) -> None:
         """Load from configuration, but without the deep copy of `handlers`, most of which cannot be copied."""
@@ -231,14 +297,14 @@ class EventLog(LoggingConfigurable):
             ValueError: `timestamp_override` lies outside the years 1 to 9999 in UTC.
 
         """
-        if not self._is_allowed(schema_id) or not (self._dispatcher.handlers or self._listeners):
+        policy = self._current_policy()
+        if policy.entry_for(schema_id) is None or not (self._dispatcher.handlers or self._listeners):
             return None
         time_ns = None if timestamp_override is None else datetime_to_ns(timestamp_override)
         try:
-            schema, validator = self._registry.find(schema_id, version)
-            if self._modifiers:
-                event = self._modifiers.apply(schema, validator.json_copy(event))
-            checked = validator.checked(event)
+            compiled = self._registry.current.compiled(schema_id, version)
+            redaction = policy.redaction(compiled.event_type)
+            event = self._checked(event, compiled, redaction)
         except ModifierFailed:
             return None
         except Exception as error:
@@ -246,19 +312,45 @@ class EventLog(LoggingConfigurable):
                 raise
             self._log_invalid(error)
             return None
-        self._dispatcher.dispatch(EventRecord(schema.event_type, checked, time_ns))
+        pseudonyms = NO_PATHS
+        if redaction is not None:
+            event, pseudonyms = redaction.apply(event), redaction.pseudonyms
+        self._dispatcher.dispatch(EventRecord(compiled.event_type, event, time_ns, pseudonyms))
         if self._listeners:
-            self._listeners.tell(schema, checked)
-        return copy_again(checked)  # since the record may still be waiting in a queue
+            self._listeners.tell(compiled.schema, event)
+        return copy_again(event)  # since the record may still be waiting in a queue
 
-    def _is_allowed(self, schema_id: str) -> bool:
-        option = self.allowed_schemas
-        if not self._allowed.was_made_from(option):  # assigned anew, or changed in place
-            self._allowed = AllowedSchemas(option)
-        return self._allowed.allows(schema_id)
+    def _checked(self, event: Any, compiled: CompiledSchema, redaction: Redaction | None) -> dict[str, Any]:
+        """Return a copy of an event as modifiers leave it, if it is valid."""
+        try:
+            if self._modifiers:
+                event = self._modifiers.apply(compiled.schema, compiled.validator.json_copy(event))
+            return compiled.validator.checked(event)
+        except Exception as error:
+            if redaction is not None:
+                compiled.validator.censor(error, redaction)
+            raise
+
+    def _current_policy(self) -> Policy:
+        policy = self._policy
+        if policy is None or not policy.was_made_from(self.allowed_schemas):  # changed in place
+            policy = self._policy = self._checked_policy()
+        return policy
 
     def _log_invalid(self, error: Exception) -> None:
         with self._lock:
             self._invalid_events += 1
         reason = getattr(error, "message", None) or str(error)
         self.log.warning("invalid event, number %d, is not recorded: %s", self._invalid_events, reason)
+
+
+def _check(
+    policy: Policy, handlers: list[logging.Handler] | None, schemas: Schemas, schema_ids: set[str]
+) -> set[str]:
+    """Check an EventLog's policy, and those of its handlers; return the ids that could not be checked yet."""
+    unchecked = policy.check(schemas, schema_ids)
+    for handler in handlers or ():
+        narrower = getattr(handler, "policy", None)
+        if isinstance(narrower, Policy):
+            unchecked |= narrower.check(schemas, schema_ids)
+    return unchecked

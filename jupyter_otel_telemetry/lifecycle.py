@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import atexit
+import logging
+import os
 import threading
 import time
 import weakref
 from multiprocessing import util as multiprocessing_util
+from queue import SimpleQueue
 from typing import TYPE_CHECKING, Any, Final
 
 if TYPE_CHECKING:
-    import logging
     from collections.abc import Callable
 
     from opentelemetry.sdk._logs import LoggerProvider
@@ -22,15 +24,92 @@ __all__ = ["FLUSH_TIMEOUT_S", "end_when_unused", "within"]
 FLUSH_TIMEOUT_S: Final = 10.0
 """How long a flush and the end of the program wait: as long as the exporters try one batch by default."""
 
-_open: set[tuple[LoggerProvider, Delivery]] = set()
+_logger = logging.getLogger(__name__)
+
+
+class _Pipeline:
+    """An export pipeline, which ends once, whoever asks."""
+
+    def __init__(self, provider: LoggerProvider, delivery: Delivery) -> None:
+        self._provider = provider
+        self._delivery = delivery
+        self.is_dropped = False
+        self.lock = threading.Lock()
+        self._has_ended = False
+
+    def end(self) -> None:
+        """Deliver what the pipeline holds, in bounded time, and stop; if that is under way, wait for it."""
+        self._delivery.give_up_in(FLUSH_TIMEOUT_S)
+        with self.lock:
+            if not self._has_ended:
+                self._has_ended = True
+                try:
+                    self._provider.shutdown()
+                except Exception:  # a processor that somebody added may raise anything
+                    _logger.exception("an export pipeline did not end properly")
+
+
+class _Pipelines:
+    """Every pipeline of this process, and a thread that ends those whose handler is gone.
+
+    Garbage is collected in any thread at any time, also while it holds locks: of `threading`, for instance, while
+    it starts. So a finalizer must neither take a lock nor start a thread; it may put into a `SimpleQueue`.
+    """
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._open: set[_Pipeline] = set()
+        self._dropped: SimpleQueue[_Pipeline] = SimpleQueue()
+        self._has_thread = False
+
+    def add(self, pipeline: _Pipeline) -> None:
+        with self._lock:
+            self._open.add(pipeline)
+            if not self._has_thread:
+                self._has_thread = True
+                threading.Thread(target=self._end_dropped, name="otlp-end", daemon=True).start()
+
+    def drop(self, pipeline: _Pipeline) -> None:
+        pipeline.is_dropped = True
+        self._dropped.put(pipeline)
+
+    def _end_dropped(self) -> None:
+        while True:
+            pipeline = self._dropped.get()
+            pipeline.end()
+            with self._lock:
+                self._open.discard(pipeline)
+                if not self._open:
+                    self._has_thread = False
+                    return
+
+    def end_all(self) -> None:
+        """End all pipelines at once, within the time limit."""
+        deadline_s = time.monotonic() + FLUSH_TIMEOUT_S
+        for join in [_start(pipeline.end) for pipeline in list(self._open)]:
+            join(max(0.0, deadline_s - time.monotonic()))
+
+    def restart_in_child(self) -> None:
+        """Forget, in a forked child, what its parent's threads were doing."""
+        pipelines = [pipeline for pipeline in self._open if not pipeline.is_dropped]
+        self.__init__()  # type: ignore[misc]  # all that it does is right here, too
+        self._open.update(pipelines)
+        for pipeline in pipelines:
+            pipeline.lock = threading.Lock()
+
+
+_pipelines = _Pipelines()
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_pipelines.restart_in_child)
 
 
 def end_when_unused(handler: logging.Handler, provider: LoggerProvider, delivery: Delivery) -> None:
     """Arrange that a pipeline delivers what it holds, and ends, when its handler or the program does."""
-    _open.add((provider, delivery))
-    weakref.finalize(handler, _end_in_background, provider, delivery).atexit = False
-    atexit.unregister(_end_all)
-    atexit.register(_end_all)
+    pipeline = _Pipeline(provider, delivery)
+    _pipelines.add(pipeline)
+    weakref.finalize(handler, _pipelines.drop, pipeline).atexit = False
+    atexit.unregister(_pipelines.end_all)
+    atexit.register(_pipelines.end_all)
     _flush_at_end_of_child(handler)
     multiprocessing_util.register_after_fork(handler, _flush_at_end_of_child)
 
@@ -38,29 +117,13 @@ def end_when_unused(handler: logging.Handler, provider: LoggerProvider, delivery
 def within(timeout_s: float, function: Callable[[], Any]) -> Any:
     """Call a function and wait at most `timeout_s` seconds for it; None: the time was up."""
     results: list[Any] = []
-    _start(lambda: results.append(function()), daemon=True)(timeout_s)
+    _start(lambda: results.append(function()))(timeout_s)
     return results[0] if results else None
 
 
-def _end_in_background(provider: LoggerProvider, delivery: Delivery) -> None:
-    """End a pipeline whose handler is gone; the program waits for that, as long as its limit allows."""
-    _open.discard((provider, delivery))
-    delivery.give_up_in(FLUSH_TIMEOUT_S)
-    _start(provider.shutdown, daemon=False)
-
-
-def _end_all() -> None:
-    deadline_s = time.monotonic() + FLUSH_TIMEOUT_S
-    pipelines = list(_open)
-    for _, delivery in pipelines:
-        delivery.give_up_in(FLUSH_TIMEOUT_S)
-    for join in [_start(provider.shutdown, daemon=True) for provider, _ in pipelines]:
-        join(max(0.0, deadline_s - time.monotonic()))
-
-
-def _start(function: Callable[[], object], *, daemon: bool) -> Callable[[float], None]:
+def _start(function: Callable[[], object]) -> Callable[[float], None]:
     """Start a thread, and return what waits for it with a time limit."""
-    thread = threading.Thread(target=function, name="otlp-flush", daemon=daemon)
+    thread = threading.Thread(target=function, name="otlp-flush", daemon=True)
     try:
         thread.start()
     except RuntimeError:  # Python 3.12.0 and 3.12.1 start no threads while they exit

@@ -12,11 +12,13 @@ from opentelemetry.trace import NonRecordingSpan, get_current_span, set_span_in_
 
 from jupyter_otel_telemetry._version import __version__
 from jupyter_otel_telemetry.lifecycle import FLUSH_TIMEOUT_S, end_when_unused, within
-from jupyter_otel_telemetry.privacy import AllowedSchemas
+from jupyter_otel_telemetry.privacy import Policy
+from jupyter_otel_telemetry.pseudonyms import find_pseudonym_key
 from jupyter_otel_telemetry.record import SCOPE_NAME, EventRecord
 from jupyter_otel_telemetry.trouble import TroubleLog
 
 if TYPE_CHECKING:
+    import os
     from collections.abc import Mapping
 
     from opentelemetry.sdk.resources import Resource
@@ -45,13 +47,17 @@ class OTLPHandler(LoggingHandler):
         certificate_file, client_certificate_file, client_key_file: PEM files for TLS: whom to trust, and who
             we are.
         resource: further resource attributes, or an OpenTelemetry Resource.
-        allowed_schemas: ids (`*` stands for any text) of the only schemas whose events may leave; None: all
-            that reach this handler.
+        allowed_schemas: ids (`*` stands for any text) of the only schemas whose events may leave, or a mapping
+            from ids to options, as in `EventLog.allowed_schemas`; it can only narrow what is recorded. None: all
+            that reaches this handler leaves.
+        pseudonym_key_file, pseudonym_key: the key of pseudonyms, in a file or as it is, at least 16 bytes;
+            default: `JUPYTER_OTEL_PSEUDONYM_KEY_FILE` or `JUPYTER_OTEL_PSEUDONYM_KEY`.
         logger_provider: send through this one, and build nothing.
         level: lowest `logging` level to send.
 
     Raises:
-        ValueError: an argument or environment variable has no meaning; the text says what to write.
+        ValueError: an argument or environment variable has no meaning; the text says what to write. What concerns
+            `allowed_schemas` and the key is a `PolicyError`.
 
     """
 
@@ -68,13 +74,20 @@ class OTLPHandler(LoggingHandler):
         client_key_file: str | None = None,
         resource: Resource | Mapping[str, Any] | None = None,
         allowed_schemas: list[str] | Mapping[str, Any] | None = None,
+        pseudonym_key_file: str | os.PathLike[str] | None = None,
+        pseudonym_key: str | None = None,
         logger_provider: LoggerProvider | None = None,
         level: int | str = logging.NOTSET,
     ) -> None:
         # Imported late, as the SDK is.
         from jupyter_otel_telemetry.pipeline import ExporterOptions, build_provider  # noqa: PLC0415
 
-        self._allowed = None if allowed_schemas is None else AllowedSchemas(allowed_schemas)
+        self.policy: Policy | None = None
+        if allowed_schemas is not None:
+            where = f"{type(self).__name__} allowed_schemas"
+            self.policy = Policy(
+                allowed_schemas, lambda: find_pseudonym_key(pseudonym_key, pseudonym_key_file), where
+            )
         self._delivery: Delivery | None = None
         self._flushed = 0
         self._trouble = TroubleLog(lambda: _logger)
@@ -110,7 +123,10 @@ class OTLPHandler(LoggingHandler):
         try:
             event = record if type(record) is EventRecord else EventRecord.from_foreign(record)
             if event is not None:
-                self._emit_event(event)
+                if self.policy is not None:
+                    event = _seen_through(self.policy, event, is_foreign=event is not record)
+                if event is not None:
+                    self._emit_event(event)
             elif is_instrumentation_enabled():  # else it is an exporter that logs
                 if self._delivery is not None:
                     self._delivery.count_emitted()
@@ -121,8 +137,6 @@ class OTLPHandler(LoggingHandler):
 
     def _emit_event(self, record: EventRecord) -> None:
         event_type = record.event_type
-        if self._allowed is not None and not self._allowed.allows(event_type.id):
-            return
         if self._delivery is not None:
             self._delivery.count_emitted()
         here = record.span_context is get_current_span().get_span_context()
@@ -184,3 +198,14 @@ class OTLPHandler(LoggingHandler):
 
     def __repr__(self) -> str:
         return f"<{type(self).__name__} ({logging.getLevelName(self.level)})>"
+
+
+def _seen_through(policy: Policy, record: EventRecord, *, is_foreign: bool) -> EventRecord | None:
+    """Return what a policy lets leave of a record; None: nothing."""
+    if policy.entry_for(record.event_type.id) is None:
+        return None
+    redaction = policy.redaction(record.event_type, record.pseudonyms)
+    if redaction is None:
+        return record
+    event: Any = record.event
+    return record.with_event(redaction.apply_to_foreign(event) if is_foreign else redaction.apply(event))

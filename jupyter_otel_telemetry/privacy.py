@@ -1,59 +1,185 @@
-"""What may be recorded, what may leave: the operator's choice of schemas."""
+"""What may be recorded, what may leave: the operator's choice of schemas, and of what becomes of their properties."""
 
 from __future__ import annotations
 
 import copy
 import re
-from collections.abc import Mapping
-from typing import Any
+from collections.abc import Callable, Collection, Mapping
+from dataclasses import fields
+from difflib import get_close_matches
+from typing import TYPE_CHECKING, Any, Final
 
-__all__ = ["AllowedSchemas"]
+from jupyter_otel_telemetry.errors import PolicyError, SchemaNotRegistered
+from jupyter_otel_telemetry.pseudonyms import Pseudonymizer, missing_key
+from jupyter_otel_telemetry.redaction import NO_PATHS, Options, Redaction
+
+if TYPE_CHECKING:
+    from jupyter_otel_telemetry.flags import Location
+    from jupyter_otel_telemetry.registry import CompiledSchema, Schemas
+    from jupyter_otel_telemetry.schema import EventType
+
+__all__ = ["Policy"]
+
+_MAX_KEPT: Final = 1024
 
 
-class AllowedSchemas:
-    """A compiled `allowed_schemas` option.
+class Policy:
+    """A compiled `allowed_schemas`: which schemas are allowed, and what becomes of the properties of their events.
 
     Args:
-        option: ids, or a mapping from ids to options (of which there are none yet). An id may hold `*`, which
-            stands for any text.
+        option: ids, or a mapping from ids to options. An id may hold `*`, which stands for any text. Of several
+            entries that match an id, the most specific one counts: the id itself, else the pattern with the most
+            characters beside `*`.
+        find_key: returns the key of pseudonyms, or None; called only where there is something to pseudonymize.
+        where: what messages call it.
 
     Raises:
-        ValueError: `option` is something else.
+        PolicyError: `option` is something else, or something is to be pseudonymized and there is no key.
 
     """
 
-    def __init__(self, option: list[str] | tuple[str, ...] | set[str] | Mapping[str, Any]) -> None:
-        ids = _checked_ids(option)
+    def __init__(
+        self, option: Any, find_key: Callable[[], bytes | None] = lambda: None, where: str = "allowed_schemas"
+    ) -> None:
+        self.where = where
         self._source = copy.deepcopy(option)
-        self._ids = frozenset(schema_id for schema_id in ids if "*" not in schema_id)
-        patterns = [re.escape(schema_id).replace(r"\*", ".*") for schema_id in ids if "*" in schema_id]
-        self._pattern = re.compile("|".join(patterns), re.DOTALL) if patterns else None
+        self.entries = _parsed(option, where)
+        patterns = sorted((entry for entry in self.entries if "*" in entry), key=_specificity, reverse=True)
+        self._patterns = [(_compiled(pattern), pattern) for pattern in patterns]
+        self._found: dict[str, str | None] = {}
+        self._redactions: dict[tuple[EventType, frozenset[str]], Redaction | None] = {}
+        self._pseudonymize: Callable[[Any], Any] = _no_pseudonym
+        if needing := [entry for entry, options in self.entries.items() if options.pseudonymized_properties]:
+            key = find_key()
+            if key is None:
+                raise missing_key(f"{where}[{needing[0]!r}] pseudonymized_properties")
+            self._pseudonymize = Pseudonymizer(key)
 
     def was_made_from(self, option: object) -> bool:
         """Tell whether `option`, which its owner may have changed in place, is still what was compiled."""
-        return self._source == option
+        return bool(self._source == option)
 
-    def allows(self, schema_id: str) -> bool:
-        """Tell whether events of this schema may be recorded."""
-        return schema_id in self._ids or (
-            self._pattern is not None and self._pattern.fullmatch(schema_id) is not None
-        )
+    def entry_for(self, schema_id: str) -> str | None:
+        """Return the entry that counts for a schema; None: it is not allowed."""
+        try:
+            return self._found[schema_id]
+        except KeyError:
+            return self._find(schema_id)
+
+    def redaction(self, event_type: EventType, pseudonyms: frozenset[str] = NO_PATHS) -> Redaction | None:
+        """Return what is to be done with the events of an allowed schema; None: nothing.
+
+        `pseudonyms` are the paths at which events hold pseudonyms already.
+        """
+        key = (event_type, pseudonyms)
+        try:
+            return self._redactions[key]
+        except KeyError:
+            found = self.redaction_of(event_type.id, event_type.flags.root if event_type.flags else None, pseudonyms)
+        if len(self._redactions) >= _MAX_KEPT:
+            self._redactions.clear()
+        self._redactions[key] = redaction = None if found.root.is_plain else found
+        return redaction
+
+    def redaction_of(self, schema_id: str, root: Location | None, pseudonyms: frozenset[str] = NO_PATHS) -> Redaction:
+        """Make the redaction of a schema, by what it says at its root."""
+        options = self.entries[self.entry_for(schema_id) or schema_id]
+        return Redaction(options, root, self._pseudonymize, pseudonyms)
+
+    def check(self, schemas: Schemas, schema_ids: Collection[str]) -> set[str]:
+        """Check that what an entry for one schema names exists in one of the versions that are registered.
+
+        An entry that is a pattern is not checked: it may name what only some of its schemas have.
+
+        Args:
+            schemas: what is registered.
+            schema_ids: the ids to check.
+
+        Returns:
+            The ids that could not be checked, since something that they need by `$ref` is not registered.
+
+        Raises:
+            PolicyError: it does not exist.
+
+        """
+        unchecked = set()
+        for schema_id in schema_ids:
+            options = self.entries.get(schema_id)
+            if options is None or not options.names_properties:
+                continue
+            try:
+                versions = [schemas.compiled(*key) for key in schemas if key[0] == schema_id]
+            except SchemaNotRegistered:
+                unchecked.add(schema_id)
+            else:
+                _check_paths(options, versions, f"{self.where}[{schema_id!r}]")
+        return unchecked
+
+    def _find(self, schema_id: str) -> str | None:
+        found: str | None = schema_id
+        if schema_id not in self.entries or "*" in schema_id:
+            found = next((entry for pattern, entry in self._patterns if pattern.fullmatch(schema_id)), None)
+        if len(self._found) >= _MAX_KEPT:  # ids of foreign events are a stranger's
+            self._found.clear()
+        self._found[schema_id] = found
+        return found
 
 
-def _checked_ids(option: Any) -> list[str]:
+def _parsed(option: Any, where: str) -> dict[str, Options]:
     if isinstance(option, str):
-        raise ValueError(f"allowed_schemas must be a list of schema ids: write [{option!r}]")  # noqa: TRY004
+        raise PolicyError(f"{where} must be a list of schema ids: write [{option!r}]")
     if not isinstance(option, (list, tuple, set, frozenset, Mapping)):
-        raise ValueError(  # noqa: TRY004 - traitlets and JSON configuration speak of values
-            f"allowed_schemas must be a list of schema ids, or a mapping from ids to options, "
+        raise PolicyError(
+            f"{where} must be a list of schema ids, or a mapping from ids to options, "
             f'not {type(option).__name__}; write ["https://schema.example.org/event"]'
         )
     for schema_id in option:
         if not isinstance(schema_id, str) or not schema_id:
-            raise ValueError(f"allowed_schemas must hold schema ids, not {schema_id!r}")
-    if isinstance(option, Mapping):
-        for schema_id, options in option.items():
-            if options:
-                # Ignoring an option that should withhold something would be worse than failing.
-                raise ValueError(f"allowed_schemas[{schema_id!r}] has options, which are not supported yet")
-    return list(option)
+            raise PolicyError(f"{where} must hold schema ids, not {schema_id!r}")
+    options = option if isinstance(option, Mapping) else dict.fromkeys(option)
+    return {schema_id: _options(value, f"{where}[{schema_id!r}]") for schema_id, value in options.items()}
+
+
+def _options(value: Any, where: str) -> Options:
+    if value is not None and not isinstance(value, Mapping):
+        raise PolicyError(f"{where} must be a mapping from options to lists, not {value!r}; write {{}} for none")
+    known = [field.name for field in fields(Options)]
+    for name, items in (value or {}).items():
+        if name not in known:
+            close = get_close_matches(str(name), known, 1)
+            hint = f"did you mean {close[0]!r}?" if close else f"known are {', '.join(known)}"
+            raise PolicyError(f"{where} has the unknown option {name!r}; {hint}")
+        if isinstance(items, (str, Mapping)) or not isinstance(items, Collection):
+            raise PolicyError(f"{where} {name} must be a list of texts, not {items!r}; write [{str(items)!r}]")
+        for item in items:
+            if not isinstance(item, str) or not item:
+                raise PolicyError(f"{where} {name} must hold texts, not {item!r}")
+    return Options(**{name: frozenset(items) for name, items in (value or {}).items()})
+
+
+def _specificity(pattern: str) -> tuple[int, str]:
+    return len(pattern.replace("*", "")), pattern
+
+
+def _compiled(pattern: str) -> re.Pattern[str]:
+    return re.compile(re.escape(pattern).replace(r"\*", ".*"), re.DOTALL)
+
+
+def _no_pseudonym(_value: Any) -> None:
+    """Withhold, where nothing can be pseudonymized because no option says so."""
+
+
+def _check_paths(options: Options, versions: list[CompiledSchema], where: str) -> None:
+    for option, path in options.properties():
+        roots = [version.flags.root for version in versions]
+        top_level_only = option == "allowed_properties"
+        if any((root.knows(path) if top_level_only else root.reaches(path)) for root in roots):
+            continue
+        if top_level_only and any(root.reaches(path) for root in roots):
+            top = next(name for root in roots for name in root.names if path.startswith(f"{name}."))
+            hint = f"only a top-level property can be allowed, with all that it holds: write {top!r}"
+        else:
+            known = dict.fromkeys(name for root in roots for name in (root.names if top_level_only else root.paths()))
+            close = get_close_matches(path, known, 1)
+            hint = f"did you mean {close[0]!r}?" if close else f"it has {', '.join(known) or 'no properties'}"
+        raise PolicyError(f"{where} {option} names {path!r}, which that schema does not have; {hint}")

@@ -75,6 +75,7 @@ class EventRecord(logging.LogRecord):
         event_type: what it shares with all events of its schema.
         event: the properties. The record keeps this object: nobody may change it any more.
         time_ns: when the event happened, in nanoseconds since 1970 UTC; None: now.
+        pseudonyms: dotted paths of the properties that hold pseudonyms.
 
     """
 
@@ -85,18 +86,27 @@ class EventRecord(logging.LogRecord):
         "event",
         "event_type",
         "otlp_time_ns",
+        "pseudonyms",
         "recorded_ms",
         "span_context",
         "time_ns",
+        "uid",
     )
 
-    def __init__(self, event_type: EventType, event: Mapping[str, Any], time_ns: int | None = None) -> None:
+    def __init__(
+        self,
+        event_type: EventType,
+        event: Mapping[str, Any],
+        time_ns: int | None = None,
+        pseudonyms: frozenset[str] = frozenset(),
+    ) -> None:
         now_ns = time_ns_now()
         severity = event_type.severity
-        self.event_type, self.event = event_type, event
+        self.event_type, self.event, self.pseudonyms = event_type, event, pseudonyms
         self.span_context: SpanContext = get_current_span().get_span_context()
         self.time_ns = time_ns = now_ns if time_ns is None else time_ns
         self.recorded_ms = now_ns // 1_000_000
+        self.uid: str | None = None  # made when first needed
         self._attributes: dict[str, Any] | None = None
         self._has_all_fields = False
         # OTLP has unsigned 64 bits for it, and 0 for an unknown time.
@@ -138,7 +148,9 @@ class EventRecord(logging.LogRecord):
             event_type = self.event_type
             attributes: dict[str, Any] = {}
             _add_attributes(attributes, self.event, event_type)
-            attributes["log.record.uid"] = _ulids.make(self.recorded_ms)
+            if self.uid is None:
+                self.uid = _ulids.make(self.recorded_ms)
+            attributes["log.record.uid"] = self.uid
             # Last, since at its limit the SDK drops the oldest.
             attributes["jupyter.schema.id"] = event_type.id
             attributes["jupyter.schema.version"] = event_type.version_text
@@ -152,6 +164,18 @@ class EventRecord(logging.LogRecord):
         attributes = {name: value for name, value in vars(self).items() if name not in LOG_RECORD_NAMES}
         del attributes["otel.event.name"]
         return attributes
+
+    def with_event(self, event: Mapping[str, Any]) -> EventRecord:
+        """Return the same record, its id and what logging filters added included, but of other properties."""
+        other = EventRecord(self.event_type, event, self.time_ns, self.pseudonyms)
+        other.recorded_ms, other.span_context = self.recorded_ms, self.span_context
+        before, added = self._event_attributes(), self.otlp_attributes()
+        other.uid = self.uid
+        fields = vars(other)
+        for name, value in added.items():
+            if name not in before or (before[name] is not value and name in fields):
+                fields[name] = value
+        return other
 
     def getMessage(self) -> str:  # noqa: N802 - logging's name
         """Return the display string: the title, and the event as logfmt."""

@@ -1,10 +1,12 @@
-"""The registry of schemas, and the verdict on events."""
+"""The registry of schemas, and what is compiled of them."""
 
 from __future__ import annotations
 
 import threading
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from copy import deepcopy
+from dataclasses import dataclass, replace
+from functools import cached_property
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urldefrag
 
@@ -13,23 +15,85 @@ from jupyter_otel_telemetry.jsondata import json_pointer
 from jupyter_otel_telemetry.schema import Schema, parse_schema, version_text
 
 if TYPE_CHECKING:
+    from jupyter_otel_telemetry.flags import SchemaFlags
+    from jupyter_otel_telemetry.references import SchemaDocuments
+    from jupyter_otel_telemetry.schema import EventType
     from jupyter_otel_telemetry.validation import EventValidator
 
-__all__ = ["RegisteredSchemas", "SchemaRegistry"]
+__all__ = ["CompiledSchema", "RegisteredSchemas", "SchemaRegistry", "Schemas"]
 
 Key = tuple[str, str]
 
 
-class SchemaRegistry:
-    """The schemas of one `EventLog`, by id and version.
+@dataclass(frozen=True, eq=False)
+class CompiledSchema:
+    """A schema with the validator of its events, and all that it needs by `$ref`.
 
-    Any thread may register while others validate: what is registered is swapped as a whole.
+    `event_type` knows the flags of the schema, which `schema.event_type`, made without the others, cannot.
     """
 
-    def __init__(self) -> None:
+    schema: Schema
+    validator: EventValidator
+    event_type: EventType
+    documents: SchemaDocuments
+
+    @cached_property
+    def flags(self) -> SchemaFlags:
+        """What the schema flags, and, if nothing, all the same what it describes."""
+        from jupyter_otel_telemetry.flags import read_flags  # noqa: PLC0415 - see _validator
+
+        return self.event_type.flags or read_flags(self.documents)
+
+
+class Schemas(Mapping[Key, Schema]):
+    """All schemas of one `EventLog` at one moment, by id and version. They are compiled when first asked for."""
+
+    def __init__(self, schemas: Mapping[Key, Schema]) -> None:
+        self._schemas = schemas
+        self._compiled: dict[Key, CompiledSchema] = {}
+
+    def __getitem__(self, key: Key) -> Schema:
+        return self._schemas[key]
+
+    def __iter__(self) -> Iterator[Key]:
+        return iter(self._schemas)
+
+    def __len__(self) -> int:
+        return len(self._schemas)
+
+    def compiled(self, schema_id: str, version: Any) -> CompiledSchema:
+        """Return a schema, compiled.
+
+        Raises:
+            SchemaNotRegistered: it, or a schema that it needs by `$ref`, is not here.
+            jsonschema.SchemaError: a `$ref` points to a place that another schema does not have.
+
+        """
+        key = (schema_id, version if type(version) is str else version_text(version))
+        found = self._compiled.get(key)
+        if found is None:
+            schema = self._schemas.get(key)
+            if schema is None:
+                raise SchemaNotRegistered(*key, self._schemas)
+            found = self._compiled[key] = _compiled(schema, self._schemas)
+        return found
+
+
+class SchemaRegistry:
+    """The schemas of one `EventLog`.
+
+    Any thread may register while others validate: `current` is swapped as a whole, since others may have waited
+    for a new schema with a `$ref`, or now mean this version by it.
+
+    Args:
+        approve: is called with what `current` would become and the new schema; what it raises prevents that.
+
+    """
+
+    def __init__(self, approve: Callable[[Schemas, Schema], None]) -> None:
         self._lock = threading.Lock()
-        self._schemas: Mapping[Key, Schema] = {}
-        self._compiled: dict[Key, tuple[Schema, EventValidator]] = {}
+        self._approve = approve
+        self.current = Schemas({})
 
     def register(self, schema: Any) -> Schema:
         """Check and keep a schema; one that is already here with the same content changes nothing.
@@ -42,38 +106,15 @@ class SchemaRegistry:
         new = parse_schema(schema)
         _references(new)  # a $ref that leads nowhere within the schema is found now
         with self._lock:
-            old = self._schemas.get(new.key)
+            old = self.current.get(new.key)
             if old is None:
-                self._schemas = {**self._schemas, new.key: new}
-                # Others may have waited for this one with a $ref, or now mean this version by it.
-                self._compiled = {}
+                schemas = Schemas({**self.current, new.key: new})
+                self._approve(schemas, new)
+                self.current = schemas
                 return new
         if difference := _difference(old.document, new.document):
             raise SchemaConflict(new.id, new.version, difference)
         return old
-
-    def find(self, schema_id: str, version: Any) -> tuple[Schema, EventValidator]:
-        """Return a schema and its validator.
-
-        Raises:
-            SchemaNotRegistered: it, or a schema that it needs by `$ref`, is not here.
-            jsonschema.SchemaError: a `$ref` points to a place that another schema does not have.
-
-        """
-        key = (schema_id, version if type(version) is str else version_text(version))
-        compiled = self._compiled
-        found = compiled.get(key)
-        if found is None:
-            schema = self._schemas.get(key)
-            if schema is None:
-                raise SchemaNotRegistered(*key, self._schemas)
-            found = compiled[key] = schema, _validator(schema, self._schemas)
-        return found
-
-    @property
-    def schemas(self) -> Mapping[Key, Schema]:
-        """What is registered now; later registrations do not change it."""
-        return self._schemas
 
 
 class RegisteredSchemas(Mapping[Key, dict[str, Any]]):
@@ -87,13 +128,13 @@ class RegisteredSchemas(Mapping[Key, dict[str, Any]]):
 
     def __getitem__(self, key: tuple[str, Any]) -> dict[str, Any]:
         schema_id, version = key
-        return deepcopy(self._registry.schemas[schema_id, version_text(version)].document)
+        return deepcopy(self._registry.current[schema_id, version_text(version)].document)
 
     def __iter__(self) -> Iterator[Key]:
-        return iter(self._registry.schemas)
+        return iter(self._registry.current)
 
     def __len__(self) -> int:
-        return len(self._registry.schemas)
+        return len(self._registry.current)
 
     def __repr__(self) -> str:
         return f"<schemas {', '.join(f'{schema_id} {version}' for schema_id, version in self) or 'none'}>"
@@ -101,16 +142,24 @@ class RegisteredSchemas(Mapping[Key, dict[str, Any]]):
 
 def _references(schema: Schema) -> list[str]:
     # Imported late, as jsonschema is: see schema._known_dialects.
-    from jupyter_otel_telemetry.validation import external_references  # noqa: PLC0415
+    from jupyter_otel_telemetry.references import external_references  # noqa: PLC0415
 
     return external_references(schema.document)
 
 
-def _validator(schema: Schema, schemas: Mapping[Key, Schema]) -> EventValidator:
-    from jupyter_otel_telemetry.validation import EventValidator  # noqa: PLC0415 - as above
+def _compiled(schema: Schema, schemas: Mapping[Key, Schema]) -> CompiledSchema:
+    from jupyter_otel_telemetry.flags import mentions_flags, read_flags  # noqa: PLC0415 - as above
+    from jupyter_otel_telemetry.references import SchemaDocuments  # noqa: PLC0415
+    from jupyter_otel_telemetry.validation import EventValidator  # noqa: PLC0415
 
-    name = f"schema {schema.id!r} version {schema.version}"
-    return EventValidator(schema.document, _needed_documents(schema, schemas), name)
+    documents = SchemaDocuments(schema.document, _needed_documents(schema, schemas))
+    flags = read_flags(documents) if any(mentions_flags(document) for document in documents) else None
+    return CompiledSchema(
+        schema=schema,
+        validator=EventValidator(documents, f"schema {schema.id!r} version {schema.version}"),
+        event_type=replace(schema.event_type, flags=flags),
+        documents=documents,
+    )
 
 
 def _needed_documents(schema: Schema, schemas: Mapping[Key, Schema]) -> dict[str, dict[str, Any]]:

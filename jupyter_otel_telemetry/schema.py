@@ -15,11 +15,14 @@ from jupyter_otel_telemetry.jsondata import NotJSONError, is_mapping, json_copy,
 if TYPE_CHECKING:
     from jsonschema.protocols import Validator
 
+    from jupyter_otel_telemetry.flags import SchemaFlags
+
 __all__ = [
     "EventType",
     "PropertyNames",
     "Schema",
     "Severity",
+    "are_categories",
     "parse_schema",
     "validator_class",
     "version_text",
@@ -74,7 +77,8 @@ class EventType:
     """What all events of one schema have in common when they leave.
 
     `version` is as registered, number or text. `title` begins the body. `properties` are the top-level ones that the
-    schema names, `names` those that go out under another attribute name than the usual one.
+    schema names, `names` those that go out under another attribute name than the usual one. `flags` is None where
+    nothing is flagged as personal or of a category.
     """
 
     id: str
@@ -84,6 +88,7 @@ class EventType:
     severity: Severity
     properties: tuple[str, ...] = ()
     names: PropertyNames = field(default_factory=dict)
+    flags: SchemaFlags | None = None
     version_text: str = field(init=False)
 
     def __post_init__(self) -> None:
@@ -110,7 +115,7 @@ def parse_schema(schema: Any) -> Schema:
 
     Raises:
         ValueError: it is no mapping of JSON, lacks `$id` or `version`, names an unknown `$schema`, has a property
-            that begins with `__`, or annotates something wrongly under `otel`.
+            that begins with `__`, or annotates something wrongly under `otel`, `pii` or `categories`.
         jsonschema.SchemaError: it is no valid JSON Schema of its draft.
 
     """
@@ -127,6 +132,7 @@ def parse_schema(schema: Any) -> Schema:
     where = f"schema {schema_id!r} version {version}"
     _check_against_metaschema(document, where)
     _check_property_names(document, where)
+    _check_flags(document, where)
     otel = _annotation(document, where, ("event_name", "severity"))
     return Schema(
         id=schema_id,
@@ -262,6 +268,22 @@ def _check_property_names(document: dict[str, Any], where: str) -> None:
     for name in document.get("properties", {}):
         if name.startswith("__"):
             raise ValueError(f"{where} has a property {name!r}; names that begin with __ are reserved, rename it")
+
+
+def _check_flags(document: dict[str, Any], where: str) -> None:
+    """Refuse what is meant to flag something, but says so in a way that nobody would understand."""
+    for path, subschema in walk(document):
+        place = f"{where} at {json_pointer(path)}"
+        if not isinstance(subschema.get("pii", False), bool):
+            raise ValueError(f"{place}: pii must be true or false, not {subschema['pii']!r}")  # noqa: TRY004
+        if not are_categories(subschema.get("categories", [])):
+            text = 'categories must be a list of texts, such as ["category.jupyter.org/user-identifier"]'
+            raise ValueError(f"{place}: {text}, not {subschema['categories']!r}")
+
+
+def are_categories(value: Any) -> bool:
+    """Tell whether this can stand under `categories`."""
+    return isinstance(value, list) and all(isinstance(category, str) and category for category in value)
 
 
 def _annotation(subschema: Mapping[str, Any], where: str, allowed: tuple[str, ...]) -> dict[str, Any]:

@@ -3,55 +3,39 @@
 from __future__ import annotations
 
 import re
-from copy import deepcopy
 from functools import cache, lru_cache
 from typing import TYPE_CHECKING, Any
-from urllib.parse import urldefrag, urljoin
 
 import jsonschema
 from jsonschema.exceptions import best_match
-from jsonschema_specifications import REGISTRY as METASCHEMAS
-from referencing.exceptions import Unresolvable
-from referencing.jsonschema import DRAFT4, specification_with
 
 from jupyter_otel_telemetry.jsondata import NotJSONError, clean_text, is_mapping, json_copy, json_pointer
-from jupyter_otel_telemetry.schema import Path, validator_class, walk
+from jupyter_otel_telemetry.schema import Path, validator_class
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Mapping
+    from collections.abc import Callable, Collection, Iterator
 
-    from referencing import Registry, Resource
+    from jupyter_otel_telemetry.redaction import Redaction
+    from jupyter_otel_telemetry.references import Document, SchemaDocuments
 
-__all__ = ["EventValidator", "external_references"]
-
-Document = dict[str, Any]
+__all__ = ["EventValidator", "matches"]
 
 
 class EventValidator:
     """Validates instances of one schema.
 
     Args:
-        document: the schema.
-        needed: further documents that it reaches by `$ref`, by their URI.
+        documents: the schema, and what it reaches by `$ref`.
         name: how messages call the schema.
-
-    Raises:
-        jsonschema.SchemaError: a `$ref` points to a place that does not exist.
 
     """
 
-    def __init__(self, document: Document, needed: Mapping[str, Document], name: str) -> None:
-        document = _prepared(document)
-        needed = {uri: _prepared(found) for uri, found in needed.items()}
-        registry = METASCHEMAS.with_resources(
-            (uri, _resource(found)) for uri, found in [*needed.items(), *_own_name(document)]
-        ).crawl()
-        for found in (document, *needed.values()):
-            _check_references(found, registry)
+    def __init__(self, documents: SchemaDocuments, name: str) -> None:
+        root = documents.root
         self._name = name
-        self._known_names = document.get("properties", {}).keys()  # none of which is reserved
-        self._reference = _with_safe_patterns(validator_class(document))(document, registry=registry)
-        self._fast = _fast_verdict(document, needed)
+        self._known_names = root.get("properties", {}).keys()  # none of which is reserved
+        self._reference = _with_safe_patterns(validator_class(root))(root, registry=documents.registry)
+        self._fast = _fast_verdict(root, documents.by_uri() if documents.needed else ())
 
     def checked(self, event: Any) -> Document:
         """Return a copy of an event that is valid.
@@ -95,9 +79,10 @@ class EventValidator:
             raise self._invalid((), "is nested too deeply to be validated") from None
         except ValueError:  # Python refuses to print it, and jsonschema's messages do
             raise self._invalid((), "holds an integer of too many digits to be validated") from None
-        except Exception as error:
+        except Exception as error:  # noqa: BLE001 - see below
             # What a $ref reaches in a place that the draft does not take for a schema is not checked in full.
-            raise jsonschema.SchemaError(f"{self._name} cannot be applied: {type(error).__name__}") from error
+            # Without the cause, whose text may repeat values.
+            raise jsonschema.SchemaError(f"{self._name} cannot be applied: {type(error).__name__}") from None
         if error is not None:
             raise self._invalid(
                 tuple(error.absolute_path),
@@ -109,8 +94,19 @@ class EventValidator:
             )
 
     def _invalid(self, path: Path, problem: str, **details: Any) -> jsonschema.ValidationError:
-        message = f"event does not match {self._name}: at {json_pointer(path)}, {problem}"
-        return jsonschema.ValidationError(message, path=path, **details)
+        return jsonschema.ValidationError(self._message(path, problem), path=path, **details)
+
+    def _message(self, path: Path, problem: str) -> str:
+        return f"event does not match {self._name}: at {json_pointer(path)}, {problem}"
+
+    def censor(self, error: Exception, redaction: Redaction) -> None:
+        """Take out of an error's message what stands inside a value that is not recorded as it is."""
+        if not isinstance(error, jsonschema.ValidationError):
+            return
+        hidden = redaction.hidden_on(tuple(error.absolute_path))
+        if hidden is not None:
+            rule = error.validator if isinstance(error.validator, str) else "a rule of JSON"
+            error.message = self._message(hidden, f"what is not to be seen breaks {rule}")
 
     def accepts(self, event: Any) -> bool:
         """Tell whether the fast validator takes the event. False means only that jsonschema must decide."""
@@ -126,102 +122,9 @@ def _is_reserved(name: str) -> bool:
     return name.startswith("__")
 
 
-def external_references(document: Document) -> list[str]:
-    """Return the URIs of other documents that this schema's `$ref`s name.
-
-    Raises:
-        jsonschema.SchemaError: a `$ref` into the schema itself points to a place that does not exist.
-
-    """
-    document = _prepared(document)
-    registry = METASCHEMAS.with_resources((uri, _resource(found)) for uri, found in _own_name(document)).crawl()
-    return list(dict.fromkeys(_unresolved(document, registry)))
-
-
-def _check_references(document: Document, registry: Registry[Any]) -> None:
-    for uri in _unresolved(document, registry):
-        raise jsonschema.SchemaError(f"schema {document.get('$id')!r} has a $ref to {uri!r}, which does not exist")
-
-
-def _unresolved(document: Document, registry: Registry[Any]) -> Iterator[str]:
-    for path, base, reference in _references(document):
-        try:
-            _check_target(document, path, reference, registry.resolver(base).lookup(reference).contents)
-        except (Unresolvable, AttributeError, TypeError):  # the latter: it points into what is no object
-            uri = base + reference if reference.startswith("#") else urljoin(base, reference)
-            if urldefrag(uri).url in registry or reference.startswith("#"):
-                raise jsonschema.SchemaError(
-                    f"schema {document.get('$id')!r} has at {json_pointer(path)} a $ref to {reference!r}, "
-                    "which does not exist; correct the $ref or add what it names"
-                ) from None
-            yield urldefrag(uri).url
-
-
-def _check_target(document: Document, path: Path, reference: str, target: Any) -> None:
-    """Check what a `$ref` reaches: in an unknown keyword, such as $defs in draft 7, the meta-schema lets all pass."""
-    try:
-        validator_class(document).check_schema(target)
-    except jsonschema.SchemaError as error:
-        error.message = (
-            f"schema {document.get('$id')!r} has at {json_pointer(path)} a $ref to {reference!r}, "
-            f"which is no valid JSON Schema: at {json_pointer(list(error.absolute_path))}, {error.message}"
-        )
-        raise
-
-
-def _references(document: Document) -> Iterator[tuple[Path, str, str]]:
-    """Yield every reference with its path and the base URI it is relative to."""
-    bases: dict[Path, str] = {}
-    for path, subschema in walk(document):
-        parent = next((bases[path[:n]] for n in range(len(path) - 1, -1, -1) if path[:n] in bases), "")
-        own = _id_of(document, subschema) if path else document.get("$id")
-        bases[path] = urljoin(parent, own) if own else parent
-        for keyword in ("$ref", "$dynamicRef", "$recursiveRef"):
-            if isinstance(reference := subschema.get(keyword), str):
-                yield path, bases[path], reference
-
-
-def _id_of(document: Document, subschema: Document) -> str | None:
-    try:
-        return _specification(document).id_of(subschema)  # type: ignore[no-any-return]
-    except AttributeError:  # no text, in a keyword that the draft does not know and so did not check
-        return None
-
-
-def _specification(document: Document) -> Any:
-    metaschema = validator_class(document).META_SCHEMA
-    return specification_with(metaschema.get("$id") or metaschema["id"])
-
-
-def _resource(document: Document) -> Resource[Any]:
-    return _specification(document).create_resource(document)  # type: ignore[no-any-return]
-
-
-def _prepared(document: Document) -> Document:
-    """Return a document as the validators understand it, itself if they do."""
-    if _specification(document) is DRAFT4 and "$id" in document:
-        document = {**document, "id": document["$id"]}  # the name that this draft knows
-    if any(_has_mixed_dependencies(subschema) for _, subschema in walk(document)):
-        document = deepcopy(document)
-        for subschema in [found for _, found in walk(document) if _has_mixed_dependencies(found)]:
-            # referencing takes all of them for schemas if the first is one.
-            subschema["dependencies"] = {
-                name: {"required": wanted} if isinstance(wanted, list) else wanted
-                for name, wanted in subschema["dependencies"].items()
-            }
-    return document
-
-
-def _has_mixed_dependencies(subschema: Document) -> bool:
-    dependencies = subschema.get("dependencies")
-    return isinstance(dependencies, dict) and len({type(wanted) for wanted in dependencies.values()} - {bool}) > 1
-
-
-def _own_name(document: Document) -> list[tuple[str, Document]]:
-    return [(str(document.get("$id", "")), document)]
-
-
-def _fast_verdict(document: Document, needed: Mapping[str, Document]) -> Callable[[Any], bool] | None:
+def _fast_verdict(
+    document: Document, documents: Collection[tuple[str, Document]] = ()
+) -> Callable[[Any], bool] | None:
     """Compile for jsonschema-rs; None where it is not installed or cannot compile this schema."""
     try:
         import jsonschema_rs  # noqa: PLC0415 - not available on every platform
@@ -229,7 +132,7 @@ def _fast_verdict(document: Document, needed: Mapping[str, Document]) -> Callabl
         return None
     draft = getattr(jsonschema_rs, validator_class(document).__name__)
     try:
-        known = jsonschema_rs.Registry([*needed.items(), *_own_name(document)], retriever=_refuse) if needed else None
+        known = jsonschema_rs.Registry(documents, retriever=_refuse) if documents else None
         validator = draft(document, registry=known, retriever=_refuse, validate_formats=False)
     except ValueError:
         return None
@@ -252,7 +155,7 @@ def _with_safe_patterns(cls: Callable[..., Any]) -> Any:
 
 
 def _pattern(validator: Any, pattern: str, instance: Any, _schema: Any) -> Iterator[jsonschema.ValidationError]:
-    if validator.is_type(instance, "string") and not _matches(pattern, instance):
+    if validator.is_type(instance, "string") and not matches(pattern, instance):
         yield jsonschema.ValidationError(f"does not match {pattern!r}")
 
 
@@ -260,7 +163,7 @@ def _pattern_properties(validator: Any, patterns: Document, instance: Any, _sche
     if validator.is_type(instance, "object"):
         for pattern, subschema in patterns.items():
             for name, value in instance.items():
-                if _matches(pattern, name):
+                if matches(pattern, name):
                     yield from validator.descend(value, subschema, path=name, schema_path=pattern)
 
 
@@ -269,7 +172,7 @@ def _additional_properties(validator: Any, allowed: Any, instance: Any, schema: 
         return
     patterns = schema.get("patternProperties", ())
     known = schema.get("properties", ())
-    extra = [name for name in instance if name not in known and not any(_matches(p, name) for p in patterns)]
+    extra = [name for name in instance if name not in known and not any(matches(p, name) for p in patterns)]
     if allowed is False and extra:
         names = ", ".join(repr(name) for name in extra)
         yield jsonschema.ValidationError(f"has properties that the schema does not allow: {names}")
@@ -278,7 +181,8 @@ def _additional_properties(validator: Any, allowed: Any, instance: Any, schema: 
             yield from validator.descend(instance[name], allowed, path=name)
 
 
-def _matches(pattern: str, text: str) -> bool:
+def matches(pattern: str, text: str) -> bool:
+    """Tell whether a pattern of JSON Schema matches anywhere in a text."""
     try:
         return _matcher(pattern)(text)
     except ValueError:  # a lone surrogate
@@ -287,7 +191,7 @@ def _matches(pattern: str, text: str) -> bool:
 
 @lru_cache(maxsize=1024)
 def _matcher(pattern: str) -> Callable[[str], bool]:
-    fast = _fast_verdict({"pattern": pattern}, {})
+    fast = _fast_verdict({"pattern": pattern})
     return fast or (lambda text: re.search(pattern, text) is not None)
 
 

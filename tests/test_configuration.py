@@ -205,7 +205,7 @@ class TestAllowedSchemas:
             (ID, "allowed_schemas must be a list of schema ids: write"),
             (3, "must be a list of schema ids, or a mapping from ids to options, not int"),
             ([3], "must hold schema ids, not 3"),
-            ({ID: {"withheld_properties": ["a"]}}, "has options, which are not supported yet"),
+            ({ID: {"withheld_property": []}}, "unknown option 'withheld_property'; did you mean 'withheld_prop"),
         ],
     )
     def test_mistake_says_what_to_write(self, value, message):

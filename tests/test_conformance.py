@@ -14,7 +14,8 @@ import jsonschema
 import pytest
 from builders import absent
 
-from jupyter_otel_telemetry.validation import EventValidator, external_references
+from jupyter_otel_telemetry.references import SchemaDocuments, external_references
+from jupyter_otel_telemetry.validation import EventValidator
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -59,7 +60,7 @@ class Case:
             if uri in self.remotes and uri not in needed:
                 needed[uri] = self.remotes[uri]
                 waiting += external_references(needed[uri])
-        return EventValidator(self.document, needed, self.place)
+        return EventValidator(SchemaDocuments(self.document, needed), self.place)
 
     def allows(self, instance) -> bool | str:
         """Return the verdict of the package: the fast validator's, or else the reference's."""

@@ -146,7 +146,7 @@ class TestArguments:
             ({"compression": "deflate", "protocol": "grpc"}, "not offered over grpc"),
             ({"headers": ["a"]}, "headers must be a mapping"),
             ({"allowed_schemas": ID}, "must be a list of schema ids: write"),
-            ({"allowed_schemas": {ID: {"withheld_properties": ["x"]}}}, "has options, which are not supported yet"),
+            ({"allowed_schemas": {ID: {"withheld_properties": "x"}}}, r"a list of texts, not 'x'; write \['x'\]"),
             ({"level": "LOUD"}, "Unknown level"),
             ({"logger_provider": LoggerProvider(), "endpoint": "http://x"}, "with logger_provider nothing is built"),
         ],
@@ -404,11 +404,23 @@ class TestDelivery:
         gc.collect()
         assert len(otlp_receiver.wait_for(1)) == 1
         for thread in threading.enumerate():
-            if thread.name == "otlp-flush":
+            if thread.name == "otlp-end":
                 thread.join(10)
         otlp_receiver.stop()
 
         assert threading.active_count() < before
+
+    def test_handler_that_is_collected_starts_no_thread(self, otlp_receiver, recording, monkeypatch):
+        """It may happen while `threading` holds its locks, for which a thread that starts would wait for ever."""
+        handlers, started = [OTLPHandler(endpoint=otlp_receiver.endpoint)], []
+        recording(handlers[0], {})
+        with monkeypatch.context() as patch:
+            patch.setattr(threading.Thread, "start", started.append)
+            handlers.clear()
+            gc.collect()
+
+        assert started == []
+        assert len(otlp_receiver.wait_for(1)) == 1
 
     def test_exit_of_the_program_flushes(self, otlp_receiver, tmp_path):
         """Without a call of close."""

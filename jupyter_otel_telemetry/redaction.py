@@ -1,0 +1,297 @@
+"""What becomes of an event: which values are recorded, withheld (null) or pseudonymized, and why."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+from enum import Enum
+from typing import TYPE_CHECKING, Any, Final
+
+from jupyter_otel_telemetry.jsondata import NotJSONError, json_copy
+
+if TYPE_CHECKING:
+    from jupyter_otel_telemetry.flags import Location
+
+__all__ = ["NO_PATHS", "Options", "Outcome", "Redaction", "Step"]
+
+UNRESTRICTED: Final = frozenset({"unrestricted", "category.jupyter.org/unrestricted"})
+"""Categories that are always allowed."""
+
+Paths = frozenset[str]
+Pseudonymize = Callable[[Any], Any]
+NO_PATHS: Final[Paths] = frozenset()
+NOT_FLAGGED: Final = "not flagged"
+_MAX_KEPT: Final = 10_000
+
+
+@dataclass(frozen=True)
+class Options:
+    """What an entry of `allowed_schemas` says of the events it allows.
+
+    Properties are named by dotted paths, which pass arrays unseen; in `allowed_properties` by name, at the top level.
+    """
+
+    allowed_properties: Paths = NO_PATHS
+    allowed_categories: frozenset[str] = NO_PATHS
+    withheld_properties: Paths = NO_PATHS
+    pseudonymized_properties: Paths = NO_PATHS
+
+    def properties(self) -> Iterator[tuple[str, str]]:
+        """Yield every property that an option names, after the name of the option."""
+        for option in ("allowed_properties", "withheld_properties", "pseudonymized_properties"):
+            for path in sorted(getattr(self, option)):
+                yield option, path
+
+    @property
+    def names_properties(self) -> bool:
+        """Whether there is any."""
+        return bool(self.allowed_properties or self.withheld_properties or self.pseudonymized_properties)
+
+
+class Outcome(Enum):
+    """What becomes of a value."""
+
+    RECORDED = "recorded"
+    WITHHELD = "withheld"
+    PSEUDONYMIZED = "pseudonymized"
+
+
+@dataclass(frozen=True)
+class _Rules:
+    """What options say of what lies below a place: the rests of their paths.
+
+    What is `kept` is a pseudonym already. What is `allowed` is recorded although flagged.
+    """
+
+    withheld: Paths = NO_PATHS
+    pseudonymized: Paths = NO_PATHS
+    kept: Paths = NO_PATHS
+    allowed: Paths = NO_PATHS
+
+    def __bool__(self) -> bool:
+        return bool(self.withheld or self.pseudonymized or self.kept or self.allowed)
+
+    def below(self, name: str) -> _Rules:
+        """Return what is left below a property. Names may hold dots, so every rest of a path counts."""
+        if not self:
+            return self
+        return _Rules(*(_rests(paths, f"{name}.") for paths in (self.withheld, self.pseudonymized, self.kept)))
+
+    def exceptions(self) -> _Rules:
+        """Return what counts in spite of a flag on all that lies here."""
+        return _Rules(NO_PATHS, self.pseudonymized, self.kept, self.allowed)
+
+    def first_names(self) -> set[str]:
+        """Return every name that a path could begin with."""
+        paths = self.withheld | self.pseudonymized | self.kept | self.allowed
+        return {path[:end] for path in paths for end in (*_dots(path), len(path))}
+
+
+NO_RULES: Final = _Rules()
+
+
+def _rests(paths: Paths, beginning: str) -> Paths:
+    return frozenset(path[len(beginning) :] for path in paths if path.startswith(beginning))
+
+
+def _dots(path: str) -> Iterator[int]:
+    return (index for index, character in enumerate(path) if character == ".")
+
+
+class Redaction:
+    """What one entry of a policy makes of the events of one schema.
+
+    Args:
+        options: the entry.
+        location: what the schema flags; None: nothing, or nobody knows.
+        pseudonymize: makes pseudonyms.
+        pseudonyms: paths at which the events hold pseudonyms already, which are not made twice.
+
+    """
+
+    def __init__(
+        self, options: Options, location: Location | None, pseudonymize: Pseudonymize, pseudonyms: Paths = NO_PATHS
+    ) -> None:
+        self.allowed_categories = options.allowed_categories | UNRESTRICTED
+        self.pseudonymize = pseudonymize
+        self.pseudonyms = options.pseudonymized_properties
+        rules = _Rules(
+            withheld=options.withheld_properties,
+            pseudonymized=options.pseudonymized_properties - pseudonyms,
+            kept=options.pseudonymized_properties & pseudonyms,
+            allowed=options.allowed_properties,
+        )
+        self._steps: dict[tuple[Any, ...], Step] = {}
+        self.root = Step(self, location, rules, Outcome.RECORDED, NOT_FLAGGED).at(location, rules)
+
+    def apply(self, event: dict[str, Any]) -> dict[str, Any]:
+        """Return what may be seen of an event: a new dict that shares with it what is recorded as it is."""
+        try:
+            return self.root.apply_to_object(event)
+        except RecursionError:  # an event nearly as deep as the call stack allows
+            return dict.fromkeys(filter(self.root.shows_name, event))
+
+    def apply_to_foreign(self, event: Mapping[str, Any]) -> dict[str, Any]:
+        """Do the same for an event that nobody has checked: nobody knows what is where in what is no JSON."""
+        checked = {}
+        for name, value in event.items():
+            try:
+                checked[name] = value if self.root.property(name).is_plain else json_copy(value)
+            except NotJSONError:
+                checked[name] = None
+        return self.apply(checked)
+
+    def step(self, *key: Any) -> Step:
+        """Return the step made of these arguments, one for all places of a recursive schema that are alike."""
+        found = self._steps.get(key)
+        if found is None:
+            found = Step(self, *key)
+            if len(self._steps) < _MAX_KEPT:
+                self._steps[key] = found
+        return found
+
+    def hidden_on(self, path: tuple[str | int, ...]) -> tuple[str | int, ...] | None:
+        """Return the path to the first place on the way that is not recorded as it is; None: all of it is."""
+        step = self.root
+        for end, name in enumerate(path):
+            if step.outcome is not Outcome.RECORDED:
+                return path[:end]
+            step = step.item(name) if isinstance(name, int) else step.property(name)
+        return None if step.outcome is Outcome.RECORDED else path
+
+
+class Step:
+    """What becomes of the values at one place, and the way to the places below it.
+
+    `reason` names the option or flag that is the cause. `is_plain`: the values are recorded as they are, with
+    everything they hold.
+    """
+
+    def __init__(  # noqa: PLR0913, PLR0917 - all that can matter at a place
+        self,
+        redaction: Redaction,
+        location: Location | None,
+        rules: _Rules,
+        outcome: Outcome,
+        reason: str,
+        is_allowed: bool = False,  # noqa: FBT001, FBT002 - only called below
+    ) -> None:
+        self._redaction = redaction
+        self.location = location
+        self.outcome = outcome
+        self.reason = reason
+        self._rules = rules.exceptions() if outcome is Outcome.WITHHELD else rules
+        self._is_allowed = is_allowed
+        self._properties: dict[str, Step] = {}
+        self._others: dict[Location | None, Step] = {}
+        self._items: dict[Location | None, Step] = {}
+        self.names = dict.fromkeys([*(location.names if location else ()), *sorted(self._rules.first_names())])
+        flags_matter = not (is_allowed or location is None or location.is_plain)
+        self.is_plain = outcome is Outcome.RECORDED and not self._rules and not flags_matter
+        self._transform = self._chosen_transform()
+
+    def property(self, name: str) -> Step:
+        """Return what becomes of a property."""
+        step = self._properties.get(name)
+        if step is None:
+            location = self.location and self.location.property(name)
+            if name in self.names:
+                step = self._properties[name] = self._named(name, location)
+            else:
+                step = self.others(location)
+        return step
+
+    def others(self, location: Location | None) -> Step:
+        """Return what becomes of a property that no option names."""
+        return self._kept(self._others, location, NO_RULES)
+
+    def item(self, index: int) -> Step:
+        """Return what becomes of an item of an array, of which options speak as if it were the array."""
+        return self._kept(self._items, self.location and self.location.item(index), self._rules)
+
+    def apply(self, value: Any) -> Any:
+        """Return what may be seen of a value."""
+        return value if self._transform is None else self._transform(value)
+
+    def apply_to_object(self, value: dict[str, Any]) -> dict[str, Any]:
+        """Return what may be seen of an object."""
+        result = {}
+        known = self._properties
+        shows_all = self.outcome is Outcome.RECORDED
+        for name, item in value.items():
+            step = known.get(name) or self.property(name)
+            if shows_all or self.shows_name(name):
+                transform = step._transform  # noqa: SLF001 - a call less for each property
+                result[name] = item if transform is None else transform(item)
+        return result
+
+    def shows_name(self, name: str) -> bool:
+        """Tell whether a property's name may be seen: where all is withheld, only if it is no stranger's."""
+        return self.outcome is Outcome.RECORDED or name in self.names
+
+    def at(self, location: Location | None, rules: _Rules, *, is_allowed: bool = False) -> Step:
+        """Return what becomes of values that belong to those of this step."""
+        is_allowed = is_allowed or self._is_allowed
+        flag = _flag(location, self._redaction.allowed_categories)
+        if is_allowed:
+            outcome, reason = Outcome.RECORDED, "allowed_properties"
+        elif flag is not None:
+            outcome, reason = Outcome.WITHHELD, flag
+        elif self.outcome is Outcome.WITHHELD:
+            outcome, reason = Outcome.WITHHELD, self.reason
+        else:
+            is_of_category = location is not None and not UNRESTRICTED.issuperset(location.categories)
+            outcome, reason = Outcome.RECORDED, "allowed_categories" if is_of_category else NOT_FLAGGED
+        return self._redaction.step(location, rules, outcome, reason, is_allowed)
+
+    def _kept(self, steps: dict[Location | None, Step], location: Location | None, rules: _Rules) -> Step:
+        step = steps.get(location)
+        if step is None:
+            step = self.at(location, rules)
+            if len(steps) < _MAX_KEPT:
+                steps[location] = step
+        return step
+
+    def _chosen_transform(self) -> Callable[[Any], Any] | None:
+        if self.is_plain:
+            return None
+        if self.outcome is Outcome.PSEUDONYMIZED:
+            return self._redaction.pseudonymize if self._rules else None
+        return self._apply_below if self._rules or self.outcome is Outcome.RECORDED else _null
+
+    def _apply_below(self, value: Any) -> Any:
+        kind = type(value)
+        if kind is dict:
+            return self.apply_to_object(value)
+        if kind is list:
+            items = []
+            for index, item in enumerate(value):  # no comprehension: deep events need the call stack
+                items.append(self.item(index).apply(item))
+            return items
+        return value if self.outcome is Outcome.RECORDED else None
+
+    def _named(self, name: str, location: Location | None) -> Step:
+        rules = self._rules
+        if name in rules.withheld:
+            return self._redaction.step(location, NO_RULES, Outcome.WITHHELD, "withheld_properties")
+        if name in rules.pseudonymized or name in rules.kept:
+            # The step of a value that is a pseudonym already has nothing left to do.
+            to_do = NO_RULES if name in rules.kept else _Rules(pseudonymized=frozenset({name}))
+            return self._redaction.step(location, to_do, Outcome.PSEUDONYMIZED, "pseudonymized_properties")
+        return self.at(location, rules.below(name), is_allowed=name in rules.allowed)
+
+
+def _null(_value: Any) -> None:
+    """Withhold."""
+
+
+def _flag(location: Location | None, allowed_categories: frozenset[str]) -> str | None:
+    """Return the flag because of which the values at a place are withheld; None: there is none."""
+    if location is None:
+        return None
+    if location.pii is not None:
+        return f"pii: true at {location.pii}"
+    for category, where in location.categories.items():
+        if category not in allowed_categories:
+            return f"category {category} at {where}"
+    return None

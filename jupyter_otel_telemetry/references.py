@@ -1,0 +1,184 @@
+"""What a `$ref` reaches: the schema itself and other registered ones, never the network."""
+
+from __future__ import annotations
+
+from copy import deepcopy
+from typing import TYPE_CHECKING, Any, Final
+from urllib.parse import urldefrag, urljoin
+
+import jsonschema
+from jsonschema_specifications import REGISTRY as METASCHEMAS
+from referencing.exceptions import Unresolvable
+from referencing.jsonschema import DRAFT4, DRAFT202012, specification_with
+
+from jupyter_otel_telemetry.jsondata import json_pointer
+from jupyter_otel_telemetry.schema import Path, validator_class, walk
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping
+
+    from referencing import Registry, Resource
+    from referencing._core import Resolver  # which has no public name
+
+__all__ = ["REFERENCE_KEYWORDS", "Document", "SchemaDocuments", "external_references"]
+
+Document = dict[str, Any]
+
+REFERENCE_KEYWORDS: Final = ("$ref", "$dynamicRef", "$recursiveRef")
+
+
+class SchemaDocuments:
+    """A schema and the others that it reaches by `$ref`, as validators understand them.
+
+    Args:
+        document: the schema, which becomes `root`.
+        needed: the others, by the URI that a `$ref` has for them.
+
+    Raises:
+        jsonschema.SchemaError: a `$ref` points to a place that does not exist.
+
+    """
+
+    def __init__(self, document: Document, needed: Mapping[str, Document]) -> None:
+        self.root = _prepared(document)
+        self.needed = {uri: _prepared(found) for uri, found in needed.items()}
+        self.registry: Registry[Any] = METASCHEMAS.with_resources(
+            (uri, _resource(found)) for uri, found in [*self.needed.items(), *_own_name(self.root)]
+        ).crawl()
+        for found in self:
+            _check_references(found, self.registry)
+
+    def __iter__(self) -> Iterator[Document]:
+        yield self.root
+        yield from self.needed.values()
+
+    def by_uri(self) -> list[tuple[str, Document]]:
+        """Return every document with its URI."""
+        return [*self.needed.items(), *_own_name(self.root)]
+
+    def resolver(self) -> Resolver[Any]:
+        """Return what resolves the references of the root."""
+        return self.registry.resolver(str(self.root.get("$id", "")))
+
+    def entered(self, subschema: Document, resolver: Resolver[Any]) -> Resolver[Any]:
+        """Return what resolves the references in a subschema, which may have a base URI of its own."""
+        try:
+            return resolver.in_subresource(_specification(self.root).create_resource(subschema))
+        except (AttributeError, TypeError):  # as in _id_of
+            return resolver
+
+    def dynamic_targets(self, keyword: str, reference: str) -> Iterator[tuple[Document, Resolver[Any]]]:
+        """Yield whatever a `$dynamicRef` or `$recursiveRef` can mean, depending on the way that led to it."""
+        anchor: tuple[str, object] = ("$recursiveAnchor", True)
+        if keyword == "$dynamicRef":
+            anchor = ("$dynamicAnchor", reference.partition("#")[2])
+        for document in self:
+            for _, base, subschema in _with_bases(document):
+                if anchor in subschema.items():
+                    yield subschema, self.registry.resolver(base)
+
+    @property
+    def are_all_2020_12(self) -> bool:
+        """Whether all documents are of the draft in which `items` begins after `prefixItems`."""
+        return all(_specification(document) is DRAFT202012 for document in self)
+
+
+def external_references(document: Document) -> list[str]:
+    """Return the URIs of other documents that this schema's `$ref`s name.
+
+    Raises:
+        jsonschema.SchemaError: a `$ref` into the schema itself points to a place that does not exist.
+
+    """
+    document = _prepared(document)
+    registry = METASCHEMAS.with_resources((uri, _resource(found)) for uri, found in _own_name(document)).crawl()
+    return list(dict.fromkeys(_unresolved(document, registry)))
+
+
+def _check_references(document: Document, registry: Registry[Any]) -> None:
+    for uri in _unresolved(document, registry):
+        raise jsonschema.SchemaError(f"schema {document.get('$id')!r} has a $ref to {uri!r}, which does not exist")
+
+
+def _unresolved(document: Document, registry: Registry[Any]) -> Iterator[str]:
+    for path, base, reference in _references(document):
+        try:
+            _check_target(document, path, reference, registry.resolver(base).lookup(reference).contents)
+        except (Unresolvable, AttributeError, TypeError):  # the latter: it points into what is no object
+            uri = base + reference if reference.startswith("#") else urljoin(base, reference)
+            if urldefrag(uri).url in registry or reference.startswith("#"):
+                raise jsonschema.SchemaError(
+                    f"schema {document.get('$id')!r} has at {json_pointer(path)} a $ref to {reference!r}, "
+                    "which does not exist; correct the $ref or add what it names"
+                ) from None
+            yield urldefrag(uri).url
+
+
+def _check_target(document: Document, path: Path, reference: str, target: Any) -> None:
+    """Check what a `$ref` reaches: in an unknown keyword, such as $defs in draft 7, the meta-schema lets all pass."""
+    try:
+        validator_class(document).check_schema(target)
+    except jsonschema.SchemaError as error:
+        error.message = (
+            f"schema {document.get('$id')!r} has at {json_pointer(path)} a $ref to {reference!r}, "
+            f"which is no valid JSON Schema: at {json_pointer(list(error.absolute_path))}, {error.message}"
+        )
+        raise
+
+
+def _references(document: Document) -> Iterator[tuple[Path, str, str]]:
+    """Yield every reference with its path and the base URI it is relative to."""
+    for path, base, subschema in _with_bases(document):
+        for keyword in REFERENCE_KEYWORDS:
+            if isinstance(reference := subschema.get(keyword), str):
+                yield path, base, reference
+
+
+def _with_bases(document: Document) -> Iterator[tuple[Path, str, Document]]:
+    """Yield every subschema with its path and its base URI."""
+    bases: dict[Path, str] = {}
+    for path, subschema in walk(document):
+        parent = next((bases[path[:n]] for n in range(len(path) - 1, -1, -1) if path[:n] in bases), "")
+        own = _id_of(document, subschema) if path else document.get("$id")
+        bases[path] = urljoin(parent, own) if own else parent
+        yield path, bases[path], subschema
+
+
+def _id_of(document: Document, subschema: Document) -> str | None:
+    try:
+        return _specification(document).id_of(subschema)  # type: ignore[no-any-return]
+    except AttributeError:  # no text, in a keyword that the draft does not know and so did not check
+        return None
+
+
+def _specification(document: Document) -> Any:
+    metaschema = validator_class(document).META_SCHEMA
+    return specification_with(metaschema.get("$id") or metaschema["id"])
+
+
+def _resource(document: Document) -> Resource[Any]:
+    return _specification(document).create_resource(document)  # type: ignore[no-any-return]
+
+
+def _prepared(document: Document) -> Document:
+    """Return a document as the validators understand it, itself if they do."""
+    if _specification(document) is DRAFT4 and "$id" in document:
+        document = {**document, "id": document["$id"]}  # the name that this draft knows
+    if any(_has_mixed_dependencies(subschema) for _, subschema in walk(document)):
+        document = deepcopy(document)
+        for subschema in [found for _, found in walk(document) if _has_mixed_dependencies(found)]:
+            # referencing takes all of them for schemas if the first is one.
+            subschema["dependencies"] = {
+                name: {"required": wanted} if isinstance(wanted, list) else wanted
+                for name, wanted in subschema["dependencies"].items()
+            }
+    return document
+
+
+def _has_mixed_dependencies(subschema: Document) -> bool:
+    dependencies = subschema.get("dependencies")
+    return isinstance(dependencies, dict) and len({type(wanted) for wanted in dependencies.values()} - {bool}) > 1
+
+
+def _own_name(document: Document) -> list[tuple[str, Document]]:
+    return [(str(document.get("$id", "")), document)]
