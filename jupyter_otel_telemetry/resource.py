@@ -24,6 +24,7 @@ from opentelemetry.sdk.resources import (
     Resource,
 )
 
+from jupyter_otel_telemetry.pseudonyms import missing_key
 from jupyter_otel_telemetry.record import SERVER_HASH, SERVER_NAME, USER_HASH, USER_NAME
 
 if TYPE_CHECKING:
@@ -119,6 +120,9 @@ def hub_identity(identity: str | None, pseudonym: Callable[[Any], str] | None) -
         identity: "name", "pseudonym", or None: say nothing.
         pseudonym: makes the pseudonym of a name; wanted for "pseudonym" only.
 
+    Raises:
+        PolicyError: something makes no pseudonyms that should.
+
     """
     user, server = os.environ.get(_USER_VARIABLE), os.environ.get(_SERVER_VARIABLE, "")
     if identity is None or not user:
@@ -126,5 +130,5 @@ def hub_identity(identity: str | None, pseudonym: Callable[[Any], str] | None) -
     if identity == "name":
         return {USER_NAME: user, SERVER_NAME: server}
     if pseudonym is None:
-        raise ValueError('identity "pseudonym" needs a key: set pseudonym_key_file')
+        raise missing_key('identity "pseudonym"')
     return {USER_HASH: pseudonym(user), SERVER_HASH: pseudonym(server)}

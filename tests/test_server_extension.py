@@ -37,9 +37,7 @@ def arguments():
 class TestOptions:
     def test_are_the_arguments_of_the_handler(self):
         """All of them, and which user a server is of."""
-        own = {"identity", "pseudonym_key", "pseudonym_key_file"}
-
-        assert set(extension.OTelTelemetry.class_own_traits(config=True)) == arguments() | own
+        assert set(extension.OTelTelemetry.class_own_traits(config=True)) == arguments() | {"identity"}
 
     def test_all_reach_the_handler(self, monkeypatch):
         """None is forgotten on the way."""
@@ -85,7 +83,7 @@ class TestOptions:
             ({"endpoint": "collector:4318"}, "endpoint 'collector:4318' is no URL"),
             ({"allowed_schemas": "x"}, "allowed_schemas must be a list"),
             ({"identity": "secret"}, "identity"),
-            ({"pseudonym_key": "short", "identity": "pseudonym"}, "at least 16 bytes"),
+            ({"pseudonym_key": "short", "identity": "pseudonym"}, "has 5 bytes"),
         ],
     )
     def test_mistake_is_an_error_that_says_what_to_write(self, monkeypatch, options, message):

@@ -30,7 +30,7 @@ _EXPORTER: Final = (
     *("endpoint", "protocol", "headers", "compression"),
     *("certificate_file", "client_certificate_file", "client_key_file"),
 )
-_HANDLER: Final = (*_EXPORTER, "service_name", "allowed_schemas")
+_HANDLER: Final = (*_EXPORTER, "service_name", "allowed_schemas", "pseudonym_key", "pseudonym_key_file")
 
 
 class _SecretText(TraitType[Any, Any]):
@@ -124,7 +124,7 @@ class OTelTelemetry(LoggingConfigurable):
         None,
         allow_none=True,
         help="""
-        Ids of the only schemas whose events are sent: a list, or a mapping whose keys are the ids.
+        Ids of the only schemas whose events are sent: a list, or a mapping from ids to options.
 
         `*` in an id stands for any text: `["https://events.jupyter.org/jupyter_server/*"]`. None, the default: all.
         """,
