@@ -50,10 +50,9 @@ def _message(record: logging.LogRecord) -> str:
 def _line(record: EventRecord) -> str:
     # Put together from two pieces of JSON, of which one is always the same.
     event = json_bytes(record.event).decode()
-    if record.span_context.is_valid:
-        ids = (
-            f'"__trace_id__":"{record.span_context.trace_id:032x}","__span_id__":"{record.span_context.span_id:016x}"'
-        )
+    span_context = record.span_context
+    if span_context is not None and span_context.is_valid:
+        ids = f'"__trace_id__":"{span_context.trace_id:032x}","__span_id__":"{span_context.span_id:016x}"'
         event = f"{event[:-1]},{ids}}}" if record.event else f"{{{ids}}}"
     rest = "," + event[1:] if len(event) > len("{}") else event[1:]
     return f'{{"__timestamp__":"{rfc3339(record.time_ns)}",{_envelope(record.event_type)}{rest}'

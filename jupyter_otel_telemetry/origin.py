@@ -9,10 +9,20 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-__all__ = ["came_through_events_api", "through_events_api"]
+__all__ = ["origin", "through_events_api"]
 
-# Not a context variable: a task that a listener starts meanwhile would inherit it, and its own events with it.
-_thread = threading.local()
+
+class _Origin(threading.local):
+    """What is so in one thread.
+
+    Not a context variable: a task that a listener starts meanwhile would inherit it, and its own events with it.
+    """
+
+    came_through_events_api = False
+    """Whether what is being emitted was sent by a client, who can make up all of it."""
+
+
+origin = _Origin()
 
 
 @contextmanager
@@ -21,13 +31,8 @@ def through_events_api() -> Iterator[None]:
 
     There must be no `await` within.
     """
-    _thread.through_events_api = True
+    origin.came_through_events_api = True
     try:
         yield
     finally:
-        _thread.through_events_api = False
-
-
-def came_through_events_api() -> bool:
-    """Tell whether what is being emitted was sent by a client, who can make up all of it."""
-    return getattr(_thread, "through_events_api", False)
+        origin.came_through_events_api = False

@@ -113,7 +113,10 @@ class OTLPHandler(LoggingHandler):
 
     def handle(self, record: logging.LogRecord) -> bool:
         """Filter and emit, as `logging.Handler.handle` does, but without a lock."""
-        passed = self.filter(record) if self.filters else True
+        if not self.filters:
+            self.emit(record)
+            return True
+        passed = self.filter(record)
         if passed:
             self.emit(passed if isinstance(passed, logging.LogRecord) else record)
         return bool(passed)
@@ -139,12 +142,14 @@ class OTLPHandler(LoggingHandler):
         event_type = record.event_type
         if self._delivery is not None:
             self._delivery.count_emitted()
-        here = record.span_context is get_current_span().get_span_context()
+        span_context = record.span_context
         self._otel_logger.emit(
             LogRecord(
                 timestamp=record.otlp_time_ns,
                 # The span in which the event was recorded, maybe in another thread.
-                context=None if here else set_span_in_context(NonRecordingSpan(record.span_context)),
+                context=None
+                if span_context is None or span_context is get_current_span().get_span_context()
+                else set_span_in_context(NonRecordingSpan(span_context)),
                 severity_number=_SEVERITY_NUMBERS[event_type.severity.number],
                 severity_text=event_type.severity.text,
                 body=record.getMessage(),

@@ -23,7 +23,7 @@ from typing import Any, Final
 from opentelemetry.trace import SpanContext, get_current_span
 
 from jupyter_otel_telemetry.jsondata import clean_text, int_text, json_bytes, object_text
-from jupyter_otel_telemetry.origin import came_through_events_api
+from jupyter_otel_telemetry.origin import origin
 from jupyter_otel_telemetry.schema import (
     LOG_RECORD_NAMES,
     SEVERITIES,
@@ -52,6 +52,9 @@ MAX_CLAIMED_AGE_NS: Final = 24 * 3600 * 1_000_000_000
 MAX_CLAIMED_AHEAD_NS: Final = 5 * 60 * 1_000_000_000
 """How far a client's timestamp may lie before and after its arrival. A client may have been offline for a day; its
 clock may be a little fast."""
+MAX_KEPT_NAME: Final = 100
+"""Length from which names of attributes are not kept ready: a stranger's may be as long as a request."""
+
 MAX_ATTRIBUTE_DEPTH: Final = 16
 """Levels below an attribute that stay structured. OTLP needs three levels of protobuf messages for each, and
 receivers stop reading at about a hundred."""
@@ -60,6 +63,7 @@ _EPOCH = datetime(1970, 1, 1, tzinfo=timezone.utc)
 _INT64_MIN, _INT64_MAX = -(2**63), 2**63 - 1
 _UNNAMED: tuple[None, PropertyNames] = (None, {})
 _LAST_OTLP_TIME_NS = 2**64 - 1
+_NO_PATHS: frozenset[str] = frozenset()
 
 # What `logging` itself puts into a record. Its constructor would look up each time, at a quarter of the cost of
 # recording an event, what an event does not have: a place in a source file, an asyncio task.
@@ -103,7 +107,8 @@ class EventRecord(logging.LogRecord):
         now_ns = time_ns_now()
         severity = event_type.severity
         self.event_type, self.event, self.pseudonyms = event_type, event, pseudonyms
-        self.span_context: SpanContext = get_current_span().get_span_context()
+        # None: that of the thread which emits it, right now.
+        self.span_context: SpanContext | None = get_current_span().get_span_context()
         self.time_ns = time_ns = now_ns if time_ns is None else time_ns
         self.recorded_ms = now_ns // 1_000_000
         self.uid: str | None = None  # made when first needed
@@ -159,7 +164,7 @@ class EventRecord(logging.LogRecord):
 
     def otlp_attributes(self) -> dict[str, Any]:
         """Return the attributes to send, those that logging filters added included."""
-        if not self._has_all_fields and len(_fields_of(self)) == _OWN_FIELDS_COUNT:  # nobody added anything
+        if not self._has_all_fields and len(_fields_of(self)) in _OWN_FIELDS_COUNTS:  # nobody added anything
             return self._event_attributes()
         attributes = {name: value for name, value in vars(self).items() if name not in LOG_RECORD_NAMES}
         del attributes["otel.event.name"]
@@ -192,28 +197,40 @@ class EventRecord(logging.LogRecord):
         capsule = record.msg
         if not isinstance(capsule, dict) or not isinstance(capsule.get("__schema__"), str):
             return None
-        event = {}
-        for key, value in capsule.items():
-            name = key if type(key) is str and key.isascii() else _text(key)
-            if name[:2] != "__":
-                event[name] = value
-        event_type = _foreign_type(_text(capsule["__schema__"]), _text(capsule.get("__schema_version__", "")))
+        schema_id, version = capsule["__schema__"], capsule.get("__schema_version__", "")
+        if not _are_plain((*capsule, schema_id, version)):
+            capsule = {_text(key): value for key, value in capsule.items()}
+            schema_id, version = _text(schema_id), _text(version)
+        event = {key: value for key, value in capsule.items() if key[:2] != "__"}
+        event_type = _foreign_type(schema_id, version)
         claimed = capsule.get("__timestamp__")
         time_ns, arrived_ns = _foreign_time_ns(claimed), int(record.created * 1e9)
-        if not came_through_events_api():
-            return cls(event_type, event, arrived_ns if time_ns is None else time_ns)
+        if not origin.came_through_events_api:
+            return cls._of_foreign(event_type, event, arrived_ns if time_ns is None else time_ns, arrived_ns)
         marks = {ORIGIN: "events_api"}
         if time_ns is None or not -MAX_CLAIMED_AGE_NS <= time_ns - arrived_ns <= MAX_CLAIMED_AHEAD_NS:
             time_ns, marks[CLAIMED_TIMESTAMP] = arrived_ns, _text(claimed)
-        made = cls(event_type, event, time_ns)
+        made = cls._of_foreign(event_type, event, time_ns, arrived_ns)
         _fields_of(made).update(marks)  # as logging filters add attributes
         return made
+
+    @classmethod
+    def _of_foreign(cls, event_type: EventType, event: dict[str, Any], time_ns: int, arrived_ns: int) -> EventRecord:
+        """Make a record without the fields of `logging`, which is half the work: the foreign record has them."""
+        self = cls.__new__(cls)
+        self.event_type, self.event, self.pseudonyms = event_type, event, _NO_PATHS
+        self.span_context = None
+        self.time_ns, self.recorded_ms = time_ns, arrived_ns // 1_000_000
+        self.otlp_time_ns = time_ns if 0 <= time_ns <= _LAST_OTLP_TIME_NS else 0
+        self.uid = self._attributes = None
+        self._has_all_fields = False
+        return self
 
 
 for _name, _value in _LOGGING_FIELDS.items():
     setattr(EventRecord, _name, _value)  # what a record does not set itself
 _ANY_TYPE = EventType("", "", "", "", SEVERITIES["INFO"])
-_OWN_FIELDS_COUNT = len(_fields_of(EventRecord(_ANY_TYPE, {})))
+_OWN_FIELDS_COUNTS = (len(_fields_of(EventRecord(_ANY_TYPE, {}))), 0)
 
 
 @lru_cache(maxsize=1024)
@@ -248,11 +265,18 @@ def datetime_to_ns(moment: datetime) -> int:
     return (moment - _EPOCH) // timedelta(microseconds=1) * 1000
 
 
+def _are_plain(texts: tuple[Any, ...]) -> bool:
+    try:
+        return "".join(texts).isascii()
+    except TypeError:
+        return False
+
+
 def _foreign_time_ns(text: Any) -> int | None:
     """Read the timestamp of a capsule; None: it is none. jupyter_events writes an offset and a `Z` after it."""
     try:
-        if text[26:] == "+00:00Z" and text[19] == "." and text[20:26].isdigit():  # nearly all are: half the time
-            return _second_ns(text[:19]) + int(text[20:26]) * 1000
+        if text[26:] == "+00:00Z" and text[20:26].isdigit():  # nearly all are: half the time
+            return _second_ns(text[:20]) + int(text[20:26]) * 1000
         return datetime_to_ns(datetime.fromisoformat(text.removesuffix("Z")))
     except (AttributeError, TypeError, ValueError):
         return None
@@ -260,13 +284,13 @@ def _foreign_time_ns(text: Any) -> int | None:
 
 @lru_cache(maxsize=4)
 def _second_ns(text: str) -> int:
-    return datetime_to_ns(datetime.fromisoformat(text))
+    return datetime_to_ns(datetime.fromisoformat(text + "000000"))
 
 
 def _add_attributes(fields: dict[str, Any], event: Mapping[str, Any], event_type: EventType) -> None:
     names = _attribute_names(event_type)
     for key, value in event.items():
-        name = names.get(key) or EVENT_PREFIX + _text(key)
+        name = names.get(key) or (_usual_name(key) if len(key) < MAX_KEPT_NAME else EVENT_PREFIX + _text(key))
         kind = type(value)
         if kind is str:
             fields[name] = value if value.isascii() else clean_text(value)
@@ -277,6 +301,11 @@ def _add_attributes(fields: dict[str, Any], event: Mapping[str, Any], event_type
             _add_nested(fields, name, value, event_type.names.get(key, _UNNAMED)[1], 1)
         elif value is not None:
             fields[name] = _attribute_value(value, MAX_ATTRIBUTE_DEPTH)
+
+
+@lru_cache(maxsize=1024)
+def _usual_name(key: str) -> str:
+    return EVENT_PREFIX + _text(key)
 
 
 @lru_cache(maxsize=1024)

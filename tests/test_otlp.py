@@ -25,6 +25,7 @@ from opentelemetry.proto.collector.logs.v1.logs_service_pb2_grpc import (
 from opentelemetry.sdk._logs import LoggerProvider
 from opentelemetry.sdk._logs.export import InMemoryLogRecordExporter, SimpleLogRecordProcessor
 from opentelemetry.sdk.resources import Resource
+from traitlets.config import Config
 
 from jupyter_otel_telemetry import OTLPHandler
 from jupyter_otel_telemetry.received import parse_protobuf
@@ -617,3 +618,43 @@ class TestTLS:
         """When the handler is built."""
         with pytest.raises((OSError, ValueError), match=r"no-such\.pem"):
             OTLPHandler(protocol="grpc", endpoint="https://localhost", certificate_file="no-such.pem")
+
+
+class TestForeignTime:
+    @pytest.mark.parametrize(
+        "text, microseconds",
+        [
+            ("1970-01-02T00:00:00.000001+00:00Z", 86_400_000_001),
+            ("1970-01-02T00:00:00+00:00Z", 86_400_000_000),
+            ("1970-01-02T05:00:00.500000+05:00Z", 86_400_500_000),
+            ("1970-01-02T00:00:00.000001Z", 86_400_000_001),
+            ("1970-01-02T00:00:00.000001", 86_400_000_001),
+            ("1970-01-02T00:00:00.+00001+00:00Z", None),
+            ("1970-01-02T00:00:00x000001+00:00Z", None),
+            ("1970-01-02 nonsense .000001+00:00Z", None),
+            ("0001-01-01T00:00:00+05:00Z", None),
+            (["1970-01-02T00:00:00"], None),
+        ],
+    )
+    def test_is_read_in_every_form(self, memory, text, microseconds):
+        """jupyter_events' has an offset and a Z; what cannot be read is the time of the record."""
+        record = logging.LogRecord("foreign", 20, "", 0, {"__schema__": "a", "__timestamp__": text}, None, None)
+        OTLPHandler(logger_provider=memory.provider).handle(record)
+        (log,) = memory.logs()
+
+        expected = int(record.created * 1e9) if microseconds is None else microseconds * 1000
+        assert log.timestamp == expected
+
+
+class TestSharedHandler:
+    def test_serves_several_event_loggers_of_jupyter_events(self, memory):
+        """Configured once, as Jupyter does it; each logger puts a formatter of its own on it."""
+        jupyter_events = pytest.importorskip("jupyter_events")
+        config = Config({"EventLogger": {"handlers": [OTLPHandler(logger_provider=memory.provider)]}})
+        loggers = [jupyter_events.EventLogger(config=copy.deepcopy(config)) for _ in range(2)]
+        for number, logger in enumerate(loggers):
+            logger.register_event_schema(schema(version="1", id=f"https://example.org/{number}"))
+        for number, logger in enumerate(loggers):
+            logger.emit(schema_id=f"https://example.org/{number}", data={"count": number})
+
+        assert [log.event_name for log in memory.logs()] == ["https://example.org/0", "https://example.org/1"]
