@@ -5,6 +5,7 @@ import inspect
 import json
 import logging
 import os
+import re
 
 import pytest
 from traitlets import TraitError
@@ -60,22 +61,27 @@ class TestOptions:
             {
                 "endpoint": otlp_receiver.endpoint,
                 "headers": {"authorization": "Bearer t"},
-                "allowed_schemas": {"https://example.org/*": {}},
+                "allowed_schemas": {"https://example.org/*": {"withheld_properties": ["action"]}},
                 "resource": {"deployment.environment.name": "test"},
             }
         )
         handler = configured(**json.loads(text)).build_handler()
-        recording(handler, {})
+        recording(handler, {"action": "start", "count": 1})
         recording(handler, {}, id="https://example.com/other")
         handler.close()
         (log,) = otlp_receiver.wait_for(1)
 
+        assert (log.attributes["jupyter.event.count"], log.attributes.get("jupyter.event.action")) == (1, None)
         assert log.resource["deployment.environment.name"] == "test"
 
-    def test_unknown_one_is_an_error(self):
+    @pytest.mark.parametrize(
+        "name, hint",
+        [("allowed_schema", "did you mean 'allowed_schemas'?"), ("xyzzy", "known are allowed_schemas, cert")],
+    )
+    def test_unknown_one_is_an_error(self, name, hint):
         """A misspelt restriction must not be none."""
-        with pytest.raises(ValueError, match="OTelTelemetry has no option allowed_schema; see"):
-            configured(allowed_schema=["x"])
+        with pytest.raises(ValueError, match=f"OTelTelemetry has no option '{name}'; {re.escape(hint)}"):
+            configured(**{name: ["x"]})
 
     @pytest.mark.parametrize(
         "options, message",

@@ -6,6 +6,7 @@ It does nothing until it is enabled: `jupyter server extension enable jupyter_ot
 from __future__ import annotations
 
 from collections.abc import Mapping
+from difflib import get_close_matches
 from typing import TYPE_CHECKING, Any, Final
 
 from jupyter_server.services.events.handlers import EventHandler
@@ -157,8 +158,12 @@ class OTelTelemetry(LoggingConfigurable):
     def __init__(self, **kwargs: Any) -> None:
         super().__init__(**kwargs)
         # traitlets only warns, and an allowed_schemas that is misspelt would let everything leave.
-        if unknown := sorted(set(self._find_my_config(self.config)) - set(self.trait_names(config=True))):
-            raise ValueError(f"{type(self).__name__} has no option {', '.join(unknown)}; see `--help-all`")
+        known = self.trait_names(config=True)
+        for name in self._find_my_config(self.config):
+            if name not in known:
+                close = get_close_matches(name, known, 1)
+                hint = f"did you mean {close[0]!r}?" if close else f"known are {', '.join(sorted(known))}"
+                raise ValueError(f"{type(self).__name__} has no option {name!r}; {hint}")
 
     def build_handler(self) -> OTLPHandler:
         """Build the handler that these options describe.

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -17,7 +18,8 @@ from builders import absent, free_port
 
 NOT_FOUND = 404
 PREFIX = "jupyter.event."
-CACHE = Path(__file__).resolve().parent.parent.parent / ".cache" / "jupyter"
+ROOT = Path(__file__).resolve().parent.parent.parent
+CACHE = ROOT / ".cache" / "jupyter"
 MARK = "JUPYTER_OTEL_TELEMETRY_TEST"
 """A variable that every program of a test has, and what it starts inherits."""
 
@@ -219,6 +221,12 @@ class Lab(Server):
     """A JupyterLab of its own."""
 
     program = "jupyter-lab"
+
+
+def documented(page, language, number=0):
+    """Return a block of code that a page of the documentation shows."""
+    text = (ROOT / "docs" / page).read_text(encoding="utf-8")
+    return re.findall(rf"```{language}\n(.*?)```", text, re.DOTALL)[number]
 
 
 def event(log):

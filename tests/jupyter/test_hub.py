@@ -7,13 +7,10 @@ import signal
 import socket
 
 import pytest
-from programs import Hub, event
+from programs import Hub, documented, event
 
 SERVER_ACTION = "https://schema.jupyter.org/jupyterhub/events/server-action"
-CONFIG = """
-from jupyter_otel_telemetry import OTLPHandler
-c.EventLogger.handlers = [OTLPHandler()]
-"""
+CONFIG = documented("jupyterhub.md", "python").partition("\n\n")[0] + "\n"  # the two lines
 
 
 @pytest.fixture(params=[5, 6])
@@ -48,13 +45,16 @@ class TestEvents:
         assert "Traceback" not in hub.output
 
     def test_policy_narrows(self, run_hub, otlp_receiver):
-        """Where `allowed_schemas` lists other schemas, nothing leaves."""
-        other = "OTLPHandler(allowed_schemas={'https://example.org/*': {}})"
-        hub = run_hub(CONFIG.replace("OTLPHandler()", other), otlp_receiver.endpoint)
+        """What `allowed_schemas` withholds does not leave."""
+        narrow = (
+            "OTLPHandler(allowed_schemas={'https://schema.jupyter.org/*': {'withheld_properties': ['username']}})"
+        )
+        hub = run_hub(CONFIG.replace("OTLPHandler()", narrow), otlp_receiver.endpoint)
         hub.start_server()
         hub.stop()
+        (log,) = otlp_receiver.wait_for(1)
 
-        assert otlp_receiver.logs == []
+        assert event(log) == {"action": "start", "servername": ""}
 
 
 class TestEnd:

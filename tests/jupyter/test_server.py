@@ -7,17 +7,14 @@ from concurrent.futures import ThreadPoolExecutor
 from datetime import datetime, timedelta, timezone
 
 import pytest
-from programs import Server, environment, event, http, wait_until
+from programs import Server, documented, environment, event, http, wait_until
 
 from jupyter_otel_telemetry.receiver import OTLPReceiver
 
 EVENTS = "https://events.jupyter.org/jupyter_server"
 CONTENTS, KERNELS = f"{EVENTS}/contents_service/v1", f"{EVENTS}/kernel_actions/v1"
 ENABLED = {"ServerApp": {"jpserver_extensions": {"jupyter_otel_telemetry": True}}}
-HANDLER = """
-from jupyter_otel_telemetry import OTLPHandler
-c.EventLogger.handlers = [OTLPHandler()]
-"""
+DOCUMENTED = json.loads(documented("jupyter-server.md", "json"))
 LATE_ID = "https://example.org/late"
 LATE_EXTENSION = f"""
 from jupyter_server.base.handlers import APIHandler
@@ -228,7 +225,7 @@ def run_server(started, otlp_receiver, tmp_path):
 class TestHandlerAlone:
     def test_two_lines_are_enough(self, run_server, otlp_receiver):
         """`c.EventLogger.handlers`, as in JupyterHub."""
-        server = run_server(HANDLER)
+        server = run_server(documented("jupyter-server.md", "python"))
         server.do("PUT", "contents/a.ipynb", json=NOTEBOOK)
         server.stop()
 
@@ -298,15 +295,20 @@ class TestEnd:
 
 
 class TestConfiguration:
-    def test_allowed_schemas_narrow(self, run_server, otlp_receiver):
-        """To what their keys name."""
-        server = run_server(with_options(allowed_schemas={KERNELS: {}}))
+    def test_documented_one_does_what_it_says(self, run_server, otlp_receiver):
+        """Kernels, and contents without paths; with a name for the deployment."""
+        options = DOCUMENTED["OTelTelemetry"] | {"endpoint": otlp_receiver.endpoint}
+        server = run_server(with_options(**options))
         server.do("PUT", "contents/a.ipynb", json=NOTEBOOK)
         server.do("POST", "kernels", json={"name": "python3"})
         server.stop()
+        save, *_, shutdown = otlp_receiver.wait_for(3)
 
-        assert f"sending events of {KERNELS} to" in server.output
-        assert {log.event_name for log in otlp_receiver.wait_for(1)} == {KERNELS}
+        assert f"sending events of {KERNELS}, {CONTENTS} to" in server.output
+        assert {log.event_name for log in otlp_receiver.logs} == {KERNELS, CONTENTS}
+        assert {name for log in otlp_receiver.logs if log.event_name == CONTENTS for name in event(log)} == {"action"}
+        assert event(shutdown)["action"] == "shutdown"
+        assert save.resource["deployment.environment.name"] == "teaching"
 
     def test_mistake_is_logged_and_the_server_starts(self, run_server, otlp_receiver):
         """Nothing is sent, since what was meant is not known."""
@@ -314,10 +316,7 @@ class TestConfiguration:
         server.do("PUT", "contents/a.ipynb", json=NOTEBOOK)
         server.stop()
 
-        assert (
-            "jupyter_otel_telemetry sends nothing, as its configuration is wrong: OTelTelemetry has no option"
-            in server.output
-        )
+        assert "wrong: OTelTelemetry has no option 'allowed_schema'; did you mean" in server.output
         assert otlp_receiver.logs == []
 
 
