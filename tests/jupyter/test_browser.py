@@ -43,6 +43,8 @@ class TestLab:
             cell = page.locator(".jp-Notebook .cm-content").first
             cell.click(timeout=60_000)
             cell.type("6 * 7")
+            # What is run before the kernel is there is run never.
+            page.get_by_text("| Idle").wait_for(timeout=60_000)
             page.keyboard.press("Shift+Enter")
             page.locator(".jp-OutputArea-output", has_text="42").wait_for(timeout=60_000)
             page.keyboard.press("Control+s")

@@ -10,7 +10,7 @@ import pytest
 from programs import Hub, documented, event
 
 SERVER_ACTION = "https://schema.jupyter.org/jupyterhub/events/server-action"
-CONFIG = documented("jupyterhub.md", "python").partition("\n\n")[0] + "\n"  # the two lines
+CONFIG = documented("jupyterhub.md", "python").partition("c.JupyterHub")[0]  # the two lines that matter
 
 
 @pytest.fixture(params=[5, 6])
