@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import subprocess
+import sys
 from pathlib import Path
 
 import nox
@@ -17,10 +18,10 @@ os.environ.setdefault("UV_PYTHON_DOWNLOADS", "never")
 CACHE = Path(".cache").resolve()
 PYTHONS = ["3.10", "3.11", "3.12", "3.13"]
 
-# pyenv keeps interpreters where nothing else looks.
+# pyenv keeps interpreters where nothing else looks, and uv may be beside nox only.
 _PYENV = Path(os.environ.get("PYENV_ROOT", Path.home() / ".pyenv"))
 os.environ["PATH"] = os.pathsep.join(
-    [*(str(path) for path in sorted(_PYENV.glob("versions/3.1*/bin"))), os.environ["PATH"]]
+    [*map(str, sorted(_PYENV.glob("versions/3.1*/bin"))), os.environ["PATH"], str(Path(sys.executable).parent)]
 )
 
 

@@ -29,6 +29,8 @@ __all__ = ["OTLPHandler"]
 
 _SEVERITY_NUMBERS: Final = list(SeverityNumber)
 
+_EVENT_LOGGERS: Final = ("jupyter_events.logger", "jupyter_telemetry.eventlog")
+
 _logger = logging.getLogger(__name__)
 
 
@@ -110,6 +112,15 @@ class OTLPHandler(LoggingHandler):
         https://github.com/open-telemetry/opentelemetry-python/pull/4636
         """
         self.lock = None
+
+    def setFormatter(self, fmt: logging.Formatter | None) -> None:  # noqa: N802 - logging's name
+        """Set the formatter of ordinary records' bodies.
+
+        Those that jupyter_events and jupyter_telemetry put on every handler are ignored: they are for events only,
+        and would drop the message of ordinary records, or fail.
+        """
+        if getattr(getattr(fmt, "json_serializer", None), "__module__", None) not in _EVENT_LOGGERS:
+            super().setFormatter(fmt)
 
     def handle(self, record: logging.LogRecord) -> bool:
         """Filter and emit, as `logging.Handler.handle` does, but without a lock."""

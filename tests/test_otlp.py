@@ -658,3 +658,22 @@ class TestSharedHandler:
             logger.emit(schema_id=f"https://example.org/{number}", data={"count": number})
 
         assert [log.event_name for log in memory.logs()] == ["https://example.org/0", "https://example.org/1"]
+
+    def test_takes_ordinary_records_besides(self, memory):
+        """The formatter that an event logger puts on each handler is for its events only."""
+        jupyter_events = pytest.importorskip("jupyter_events")
+        handler = OTLPHandler(logger_provider=memory.provider)
+        jupyter_events.EventLogger().register_handler(handler)
+        handler.handle(logging.LogRecord("app", 20, "", 0, "%s left", ("ada",), None))
+
+        assert [log.body for log in memory.logs()] == ["ada left"]
+
+    def test_formatter_of_ones_own_stays(self, memory):
+        """As in OpenTelemetry's handler, it makes the body."""
+        jupyter_events = pytest.importorskip("jupyter_events")
+        handler = OTLPHandler(logger_provider=memory.provider)
+        handler.setFormatter(logging.Formatter("mine: %(message)s"))
+        jupyter_events.EventLogger().register_handler(handler)
+        handler.handle(logging.LogRecord("app", 20, "", 0, "%s left", ("ada",), None))
+
+        assert [log.body for log in memory.logs()] == ["mine: ada left"]

@@ -8,7 +8,6 @@ from importlib.metadata import version
 from types import SimpleNamespace
 
 import pytest
-from opentelemetry.sdk.resources import Resource
 
 from jupyter_otel_telemetry import OTLPHandler
 from jupyter_otel_telemetry.pipeline import ExporterOptions
@@ -182,10 +181,3 @@ class TestDestination:
         monkeypatch.setenv("OTEL_EXPORTER_OTLP_ENDPOINT", "http://collector:4318")
 
         assert ExporterOptions().destination() == "http://collector:4318 (http/protobuf)"
-
-
-class TestResourceArgument:
-    @pytest.mark.parametrize("resource", [{"k": "v"}, Resource({"k": "v"})])
-    def test_is_added(self, resource):
-        """A mapping, or OpenTelemetry's object."""
-        assert attributes(resource=resource)["k"] == "v"

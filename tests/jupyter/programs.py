@@ -13,7 +13,6 @@ from contextlib import suppress
 from pathlib import Path
 
 import requests
-import websocket
 from builders import absent, free_port
 
 NOT_FOUND = 404
@@ -213,6 +212,10 @@ class Server(Program):
 
     def connect(self, path):
         """Open a WebSocket; it gives up after a minute."""
+        try:
+            import websocket
+        except ImportError:
+            absent("websocket-client")
         url = f"ws://127.0.0.1:{self.port}/api/{path}"
         return websocket.create_connection(url, timeout=60, header={"Authorization": f"token {self.token}"})
 
