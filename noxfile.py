@@ -88,7 +88,7 @@ def lowest(session: nox.Session) -> None:
     _pytest(session, "lowest")
 
 
-@nox.session(python=PYTHONS[1])
+@nox.session(python=PYTHONS[-1])
 def jupyter(session: nox.Session) -> None:
     """Run the tests with real JupyterHubs, a real Jupyter Server and a real browser."""
     _install(session, "test", "--upgrade", "-r", "tests/jupyter/requirements.txt")

@@ -10,6 +10,7 @@ import pytest
 from programs import Hub, documented, event
 
 SERVER_ACTION = "https://schema.jupyter.org/jupyterhub/events/server-action"
+CONTENTS = "https://events.jupyter.org/jupyter_server/contents_service/v1"
 CONFIG = documented("jupyterhub.md", "python").partition("c.JupyterHub")[0]  # the two lines that matter
 
 
@@ -118,7 +119,8 @@ class TestUsersServers:
         hub = run_hub(self.config(tmp_path), "http://127.0.0.1:9")
         for name in servers:
             hub.start_server("ada", name)
-            hub.call_server("GET", "contents", "ada", name)
+            data = {"schema_id": CONTENTS, "version": "1", "data": {"action": "get", "path": name}}
+            hub.call_server("POST", "events", "ada", name, json=data)
             hub.stop_server("ada", name)
         resources = {log.resource["service.name"]: log.resource for log in otlp_receiver.wait_for(3)}
 
@@ -127,6 +129,7 @@ class TestUsersServers:
         assert resources["pseudonym"]["jupyter.server.hash"] == pseudonym("pseudonym")
         assert not {name for name in resources["default"] if name.startswith(("user.", "jupyter."))}
         assert "ada" not in str(resources["default"]) + str(resources["pseudonym"])
+        assert {log.attributes["jupyter.origin"] for log in otlp_receiver.logs} == {"events_api"}
 
     def test_two_lines_are_enough(self, run_hub, otlp_receiver, tmp_path):
         """The handler in a user's server, without the extension."""
