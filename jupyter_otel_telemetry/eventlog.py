@@ -14,6 +14,7 @@ from traitlets.config.loader import DeferredConfig, LazyConfigValue
 from jupyter_otel_telemetry import sources
 from jupyter_otel_telemetry.dispatch import Dispatcher
 from jupyter_otel_telemetry.errors import SchemaSourceError
+from jupyter_otel_telemetry.explain import Destination, explained
 from jupyter_otel_telemetry.hooks import Listener, Listeners, Modifier, ModifierFailed, Modifiers
 from jupyter_otel_telemetry.jsondata import copy_again
 from jupyter_otel_telemetry.privacy import Policy
@@ -320,6 +321,31 @@ class EventLog(LoggingConfigurable):
             self._listeners.tell(compiled.schema, event)
         return copy_again(event)  # since the record may still be waiting in a queue
 
+    def explain(self) -> list[dict[str, Any]]:
+        """Explain what becomes of the properties of every registered schema, and why.
+
+        Returns:
+            A mapping for each schema and handler (without handlers, for the `EventLog`), as JSON could have it:
+            `schema` and `version`; `destination`, the handler; `allowed`, whether it gets events of the schema;
+            `because`, the entries that say so, or what says no; and `properties`, a list of `property`, `outcome`
+            ("recorded", "withheld" or "pseudonymized") and `reason`. A property is a dotted path that passes arrays
+            unseen. `*` stands for any property that is not described, `/…/` for those whose name matches the
+            pattern, `[]` for the items of an array where it is not of them all that the same is true.
+
+        Raises:
+            SchemaNotRegistered: a schema needs another one, by `$ref`, that is not registered.
+
+        """
+        policy, schemas = self._current_policy(), self._registry.current
+        destinations = [
+            Destination(_shown(handler), (policy, narrower) if isinstance(narrower, Policy) else (policy,))
+            for handler in self._dispatcher.handlers
+            for narrower in [getattr(handler, "policy", None)]
+        ] or [Destination(type(self).__name__, (policy,))]
+        return [
+            explained(schemas.compiled(*key), destination) for key in sorted(schemas) for destination in destinations
+        ]
+
     def _checked(self, event: Any, compiled: CompiledSchema, redaction: Redaction | None) -> dict[str, Any]:
         """Return a copy of an event as modifiers leave it, if it is valid."""
         try:
@@ -354,3 +380,8 @@ def _check(
         if isinstance(narrower, Policy):
             unchecked |= narrower.check(schemas, schema_ids)
     return unchecked
+
+
+def _shown(handler: logging.Handler) -> str:
+    name = type(handler).__name__
+    return f"{name} {handler.baseFilename}" if isinstance(handler, logging.FileHandler) else name
