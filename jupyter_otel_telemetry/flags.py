@@ -153,14 +153,9 @@ class Location:
         return self._may_be("object") and not any(subschema.forbids_others for subschema in self._subschemas)
 
     @cached_property
-    def is_described(self) -> bool:
-        """Whether the schema says which properties or items a value here has."""
-        return bool(self.names or self.patterns or self._has_items)
-
-    @cached_property
     def items(self) -> list[Location]:
         """What is said of the items of arrays here: of each at the beginning that differs, then of all others."""
-        if not self._may_be("array") or (self.names and not self._has_items):
+        if not self._may_be("array") or (self._has_properties and not self._has_items):
             return []
         count = max((max(len(s.prefix), s.rest_begins) for s in self._subschemas), default=0)
         return [self.of_item(index) for index in range(count + 1)]
@@ -222,11 +217,17 @@ class Location:
         """Tell whether the schema says that objects here may have a property of this name."""
         if not self._may_be("object"):
             return False
-        if not self.is_described:
-            return self.takes_others
+        if not (self._has_properties or self._has_items):
+            return True
         return any(
             name in s.properties or s.additional is not None or any(matches(pattern, name) for pattern in s.patterns)
             for s in self._subschemas
+        )
+
+    @cached_property
+    def _has_properties(self) -> bool:
+        return any(
+            s.properties or s.patterns or s.forbids_others or s.additional is not None for s in self._subschemas
         )
 
     @cached_property
