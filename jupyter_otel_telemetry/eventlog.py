@@ -14,10 +14,10 @@ from traitlets.config.loader import DeferredConfig, LazyConfigValue
 from jupyter_otel_telemetry import sources
 from jupyter_otel_telemetry.dispatch import Dispatcher
 from jupyter_otel_telemetry.errors import SchemaSourceError
-from jupyter_otel_telemetry.explain import Destination, explained
+from jupyter_otel_telemetry.explain import Destination, explanations
 from jupyter_otel_telemetry.hooks import Listener, Listeners, Modifier, ModifierFailed, Modifiers
 from jupyter_otel_telemetry.jsondata import copy_again
-from jupyter_otel_telemetry.privacy import Policy
+from jupyter_otel_telemetry.privacy import Policy, policies_of
 from jupyter_otel_telemetry.pseudonyms import find_pseudonym_key
 from jupyter_otel_telemetry.record import EventRecord, datetime_to_ns
 from jupyter_otel_telemetry.redaction import NO_PATHS
@@ -336,15 +336,11 @@ class EventLog(LoggingConfigurable):
             SchemaNotRegistered: a schema needs another one, by `$ref`, that is not registered.
 
         """
-        policy, schemas = self._current_policy(), self._registry.current
+        policy = self._current_policy()
         destinations = [
-            Destination(_shown(handler), (policy, narrower) if isinstance(narrower, Policy) else (policy,))
-            for handler in self._dispatcher.handlers
-            for narrower in [getattr(handler, "policy", None)]
+            Destination(_shown(handler), (policy, *policies_of(handler))) for handler in self._dispatcher.handlers
         ] or [Destination(type(self).__name__, (policy,))]
-        return [
-            explained(schemas.compiled(*key), destination) for key in sorted(schemas) for destination in destinations
-        ]
+        return explanations(self._registry.current, destinations)
 
     def _checked(self, event: Any, compiled: CompiledSchema, redaction: Redaction | None) -> dict[str, Any]:
         """Return a copy of an event as modifiers leave it, if it is valid."""
@@ -374,12 +370,8 @@ def _check(
     policy: Policy, handlers: list[logging.Handler] | None, schemas: Schemas, schema_ids: set[str]
 ) -> set[str]:
     """Check an EventLog's policy, and those of its handlers; return the ids that could not be checked yet."""
-    unchecked = policy.check(schemas, schema_ids)
-    for handler in handlers or ():
-        narrower = getattr(handler, "policy", None)
-        if isinstance(narrower, Policy):
-            unchecked |= narrower.check(schemas, schema_ids)
-    return unchecked
+    policies = [policy, *(narrower for handler in handlers or () for narrower in policies_of(handler))]
+    return set().union(*(checked.check(schemas, schema_ids) for checked in policies))
 
 
 def _shown(handler: logging.Handler) -> str:

@@ -5,17 +5,17 @@ from __future__ import annotations
 from itertools import islice
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
-from jupyter_otel_telemetry.redaction import Outcome
+from jupyter_otel_telemetry.redaction import Options, Outcome, Redaction
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Sequence
 
     from jupyter_otel_telemetry.flags import Location
     from jupyter_otel_telemetry.privacy import Policy
     from jupyter_otel_telemetry.redaction import Step
-    from jupyter_otel_telemetry.registry import CompiledSchema
+    from jupyter_otel_telemetry.registry import CompiledSchema, Schemas
 
-__all__ = ["Destination", "explained"]
+__all__ = ["Destination", "explanations"]
 
 MAX_ROWS: Final = 10_000
 _STRENGTH: Final = (Outcome.RECORDED, Outcome.PSEUDONYMIZED, Outcome.WITHHELD)
@@ -38,8 +38,19 @@ class _Row(NamedTuple):
     reason: str
 
 
-def explained(compiled: CompiledSchema, destination: Destination) -> dict[str, Any]:
-    """Explain one schema and destination, as JSON; `EventLog.explain` says what it holds."""
+def explanations(schemas: Schemas, destinations: Sequence[Destination]) -> list[dict[str, Any]]:
+    """Explain every schema for every destination, as JSON; `EventLog.explain` says what it holds.
+
+    Raises:
+        SchemaNotRegistered: a schema needs another one, by `$ref`, that is not registered.
+
+    """
+    return [
+        _explained(schemas.compiled(*key), destination) for key in sorted(schemas) for destination in destinations
+    ]
+
+
+def _explained(compiled: CompiledSchema, destination: Destination) -> dict[str, Any]:
     schema = compiled.schema
     explanation: dict[str, Any] = {
         "schema": schema.id,
@@ -60,6 +71,9 @@ def explained(compiled: CompiledSchema, destination: Destination) -> dict[str, A
         redaction = policy.redaction_of(schema.id, root, pseudonyms)
         pseudonyms |= redaction.pseudonyms
         steps.append((policy.where, redaction.root))
+    if not steps:
+        explanation["because"].append("no allowed_schemas")
+        steps.append(("", Redaction(Options(), root, lambda value: value).root))
     rows = _Place("", compiled.flags.root, steps, frozenset()).rows_below()
     explanation["properties"] = [
         {"property": row.property, "outcome": row.outcome.value, "reason": row.reason}
@@ -120,7 +134,7 @@ class _Place(NamedTuple):
         is_last = index == len(self.location.items) - 1
         steps = [(where, step.of_item(index)) for where, step in self.steps]
         item = _Place(self.path, location, steps, self.above | {self.location})
-        if (row := item.row())[1:] != self.row()[1:]:
+        if (row := item.row()).outcome is not self.row().outcome:
             yield row._replace(property=f"{self.path}[{'' if is_last else index}]")
         if location not in item.above and not any(step.is_final for _, step in steps):
             yield from item.rows_below()

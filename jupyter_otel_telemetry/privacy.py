@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from jupyter_otel_telemetry.registry import CompiledSchema, Schemas
     from jupyter_otel_telemetry.schema import EventType
 
-__all__ = ["Policy"]
+__all__ = ["Policy", "policies_of"]
 
 _MAX_KEPT: Final = 1024
 
@@ -123,6 +123,12 @@ class Policy:
             self._found.clear()
         self._found[schema_id] = found
         return found
+
+
+def policies_of(handler: Any) -> tuple[Policy, ...]:
+    """Return the policy that a logging handler has of its own, if it has one."""
+    policy = getattr(handler, "policy", None)
+    return (policy,) if isinstance(policy, Policy) else ()
 
 
 def _parsed(option: Any, where: str) -> dict[str, Options]:

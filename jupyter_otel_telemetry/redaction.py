@@ -253,8 +253,7 @@ class Step:
         elif self.outcome is Outcome.WITHHELD:
             outcome, reason = Outcome.WITHHELD, self.reason
         else:
-            is_of_category = location is not None and not UNRESTRICTED.issuperset(location.categories)
-            outcome, reason = Outcome.RECORDED, "allowed_categories" if is_of_category else NOT_FLAGGED
+            outcome, reason = Outcome.RECORDED, _why_recorded(location)
         return self._redaction.step(location, rules, outcome, reason, is_allowed)
 
     def _kept(self, steps: dict[Location | None, Step], location: Location | None, rules: _Rules) -> Step:
@@ -292,6 +291,12 @@ class Step:
             to_do = NO_RULES if name in rules.kept else _Rules(pseudonymized=frozenset({name}))
             return self._redaction.step(location, to_do, Outcome.PSEUDONYMIZED, "pseudonymized_properties")
         return self.at(location, rules.below(name), is_allowed=name in rules.allowed)
+
+
+def _why_recorded(location: Location | None) -> str:
+    if location is None:
+        return "no option names it"
+    return NOT_FLAGGED if UNRESTRICTED.issuperset(location.categories) else "allowed_categories"
 
 
 def _null(_value: Any) -> None:
