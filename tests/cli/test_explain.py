@@ -28,8 +28,10 @@ c.EventLogger.handlers = [OTLPHandler(
 
 
 TYPO = f"c.EventLog.allowed_schemas = {{{ID!r}: {{'withheld_properties': ['usrname']}}}}"
-TYPO_MESSAGE = f"""Error: EventLog.allowed_schemas['{ID}'] withheld_properties names 'usrname', which that schema does not \
-have; did you mean 'username'?"""
+TYPO_MESSAGE = (
+    f"Error: EventLog.allowed_schemas['{ID}'] withheld_properties names 'usrname', "
+    "which that schema does not have; did you mean 'username'?"
+)
 
 
 @pytest.fixture(autouse=True)
