@@ -32,8 +32,7 @@ if TYPE_CHECKING:
 
     from traitlets import Bunch
 
-    from jupyter_otel_telemetry.redaction import Redaction
-    from jupyter_otel_telemetry.registry import CompiledSchema, Schemas
+    from jupyter_otel_telemetry.registry import Schemas
     from jupyter_otel_telemetry.schema import Schema
 
 __all__ = ["EventLog"]
@@ -298,17 +297,24 @@ class EventLog(LoggingConfigurable):
             ValueError: `timestamp_override` lies outside the years 1 to 9999 in UTC.
 
         """
-        policy = self._current_policy()
+        policy = self._policy
+        if policy is None or not policy.was_made_from(self.allowed_schemas):
+            policy = self._remade_policy()
         if policy.entry_for(schema_id) is None or not (self._dispatcher.handlers or self._listeners):
             return None
         time_ns = None if timestamp_override is None else datetime_to_ns(timestamp_override)
+        redaction = None
         try:
             compiled = self._registry.current.compiled(schema_id, version)
             redaction = policy.redaction(compiled.event_type)
-            event = self._checked(event, compiled, redaction)
+            if self._modifiers:
+                event = self._modifiers.apply(compiled.schema, compiled.validator.json_copy(event))
+            event = compiled.validator.checked(event)
         except ModifierFailed:
             return None
         except Exception as error:
+            if redaction is not None:
+                compiled.validator.censor(error, redaction)
             if self.on_invalid == "raise":
                 raise
             self._log_invalid(error)
@@ -336,27 +342,15 @@ class EventLog(LoggingConfigurable):
             SchemaNotRegistered: a schema needs another one, by `$ref`, that is not registered.
 
         """
-        policy = self._current_policy()
+        policy = self._remade_policy()
         destinations = [
             Destination(_shown(handler), (policy, *policies_of(handler))) for handler in self._dispatcher.handlers
         ] or [Destination(type(self).__name__, (policy,))]
         return explanations(self._registry.current, destinations)
 
-    def _checked(self, event: Any, compiled: CompiledSchema, redaction: Redaction | None) -> dict[str, Any]:
-        """Return a copy of an event as modifiers leave it, if it is valid."""
-        try:
-            if self._modifiers:
-                event = self._modifiers.apply(compiled.schema, compiled.validator.json_copy(event))
-            return compiled.validator.checked(event)
-        except Exception as error:
-            if redaction is not None:
-                compiled.validator.censor(error, redaction)
-            raise
-
-    def _current_policy(self) -> Policy:
-        policy = self._policy
-        if policy is None or not policy.was_made_from(self.allowed_schemas):  # changed in place
-            policy = self._policy = self._checked_policy()
+    def _remade_policy(self) -> Policy:
+        """Make the policy anew, since `allowed_schemas` was changed in place."""
+        self._policy = policy = self._checked_policy()
         return policy
 
     def _log_invalid(self, error: Exception) -> None:
