@@ -44,6 +44,8 @@ SCHEMA = {
         "servers": {"type": "integer"},
     },
 }
+SIX = ["user", "email", "address", "path", "size", "kernel"]
+UNFLAGGED_ID, FLAGGED_ID = ID + "/six", ID + "/six-flagged"
 EVENT = {"action": "start", "username": "ada", "servers": 3}
 BATCH = 400
 """Events a round; below the 512 at which the SDK's processor begins to export."""
@@ -95,6 +97,19 @@ def ours(name: str, handler: logging.Handler, settle: Callable[[], object] = lam
     log = EventLog(handlers=[handler], allowed_schemas=[ID])
     log.register_schema(SCHEMA)
     return Contender(name, lambda: log.record_event(ID, 1, EVENT), settle)
+
+
+def ours_of_six(name: str, schema_id: str, folder: Path) -> Contender:
+    """Two of the six properties are withheld, as flagged, and one is pseudonymized; or none."""
+    options = {"pseudonymized_properties": ["user"]} if schema_id == FLAGGED_ID else {}
+    flagged = ["email", "address"] if schema_id == FLAGGED_ID else []
+    log = EventLog(
+        handlers=[logging.FileHandler(folder / "six")], allowed_schemas={schema_id: options}, pseudonym_key="k" * 32
+    )
+    properties = {name: {"type": "string", "pii": name in flagged} for name in SIX}
+    log.register_schema({"$id": schema_id, "version": "1", "properties": properties})
+    event = {name: f"some {name}" for name in SIX}
+    return Contender(name, lambda: log.record_event(schema_id, 1, event))
 
 
 def ours_not_allowed() -> Contender:
@@ -170,6 +185,8 @@ def contenders(folder: Path) -> dict[str, Contender]:
             events_ours_provider.force_flush,
         ),
         "not allowed": ours_not_allowed(),
+        "six": ours_of_six("ours to file, 6 properties", UNFLAGGED_ID, folder),
+        "six flagged": ours_of_six("ours to file, 6 properties, 2 withheld, 1 pseudonymized", FLAGGED_ID, folder),
     }
     try:
         built["telemetry"] = telemetry(folder)
@@ -219,6 +236,7 @@ def promises(timed: dict[str, Contender]) -> list[tuple[str, float, float]]:
             1,
         ),
         ("schema not allowed, us", us["not allowed"], 1),
+        ("2 withheld, 1 pseudonymized, of none of 6", us["six flagged"] / us["six"], 1.5),
         ("import, seconds", own, 0.25),
         ("import, of jupyter_events", own / theirs, 1),
     ]

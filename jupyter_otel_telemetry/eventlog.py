@@ -14,9 +14,10 @@ from traitlets.config.loader import DeferredConfig, LazyConfigValue
 from jupyter_otel_telemetry import sources
 from jupyter_otel_telemetry.dispatch import Dispatcher
 from jupyter_otel_telemetry.errors import SchemaSourceError
+from jupyter_otel_telemetry.explain import Destination, explanations
 from jupyter_otel_telemetry.hooks import Listener, Listeners, Modifier, ModifierFailed, Modifiers
 from jupyter_otel_telemetry.jsondata import copy_again
-from jupyter_otel_telemetry.privacy import Policy
+from jupyter_otel_telemetry.privacy import Policy, policies_of
 from jupyter_otel_telemetry.pseudonyms import find_pseudonym_key
 from jupyter_otel_telemetry.record import EventRecord, datetime_to_ns
 from jupyter_otel_telemetry.redaction import NO_PATHS
@@ -31,8 +32,7 @@ if TYPE_CHECKING:
 
     from traitlets import Bunch
 
-    from jupyter_otel_telemetry.redaction import Redaction
-    from jupyter_otel_telemetry.registry import CompiledSchema, Schemas
+    from jupyter_otel_telemetry.registry import Schemas
     from jupyter_otel_telemetry.schema import Schema
 
 __all__ = ["EventLog"]
@@ -297,17 +297,24 @@ class EventLog(LoggingConfigurable):
             ValueError: `timestamp_override` lies outside the years 1 to 9999 in UTC.
 
         """
-        policy = self._current_policy()
+        policy = self._policy
+        if policy is None or not policy.was_made_from(self.allowed_schemas):
+            policy = self._remade_policy()
         if policy.entry_for(schema_id) is None or not (self._dispatcher.handlers or self._listeners):
             return None
         time_ns = None if timestamp_override is None else datetime_to_ns(timestamp_override)
+        redaction = None
         try:
             compiled = self._registry.current.compiled(schema_id, version)
             redaction = policy.redaction(compiled.event_type)
-            event = self._checked(event, compiled, redaction)
+            if self._modifiers:
+                event = self._modifiers.apply(compiled.schema, compiled.validator.json_copy(event))
+            event = compiled.validator.checked(event)
         except ModifierFailed:
             return None
         except Exception as error:
+            if redaction is not None:
+                compiled.validator.censor(error, redaction)
             if self.on_invalid == "raise":
                 raise
             self._log_invalid(error)
@@ -320,21 +327,30 @@ class EventLog(LoggingConfigurable):
             self._listeners.tell(compiled.schema, event)
         return copy_again(event)  # since the record may still be waiting in a queue
 
-    def _checked(self, event: Any, compiled: CompiledSchema, redaction: Redaction | None) -> dict[str, Any]:
-        """Return a copy of an event as modifiers leave it, if it is valid."""
-        try:
-            if self._modifiers:
-                event = self._modifiers.apply(compiled.schema, compiled.validator.json_copy(event))
-            return compiled.validator.checked(event)
-        except Exception as error:
-            if redaction is not None:
-                compiled.validator.censor(error, redaction)
-            raise
+    def explain(self) -> list[dict[str, Any]]:
+        """Explain what becomes of the properties of every registered schema, and why.
 
-    def _current_policy(self) -> Policy:
-        policy = self._policy
-        if policy is None or not policy.was_made_from(self.allowed_schemas):  # changed in place
-            policy = self._policy = self._checked_policy()
+        Returns:
+            A mapping for each schema and handler (without handlers, for the `EventLog`), as JSON could have it:
+            `schema` and `version`; `destination`, the handler; `allowed`, whether it gets events of the schema;
+            `because`, the entries that say so, or what says no; and `properties`, a list of `property`, `outcome`
+            ("recorded", "withheld" or "pseudonymized") and `reason`. A property is a dotted path that passes arrays
+            unseen. `*` stands for any property that is not described, `/…/` for those whose name matches the
+            pattern, `[]` for the items of an array where it is not of them all that the same is true.
+
+        Raises:
+            SchemaNotRegistered: a schema needs another one, by `$ref`, that is not registered.
+
+        """
+        policy = self._remade_policy()
+        destinations = [
+            Destination(_shown(handler), (policy, *policies_of(handler))) for handler in self._dispatcher.handlers
+        ] or [Destination(type(self).__name__, (policy,))]
+        return explanations(self._registry.current, destinations)
+
+    def _remade_policy(self) -> Policy:
+        """Make the policy anew, since `allowed_schemas` was changed in place."""
+        self._policy = policy = self._checked_policy()
         return policy
 
     def _log_invalid(self, error: Exception) -> None:
@@ -348,9 +364,10 @@ def _check(
     policy: Policy, handlers: list[logging.Handler] | None, schemas: Schemas, schema_ids: set[str]
 ) -> set[str]:
     """Check an EventLog's policy, and those of its handlers; return the ids that could not be checked yet."""
-    unchecked = policy.check(schemas, schema_ids)
-    for handler in handlers or ():
-        narrower = getattr(handler, "policy", None)
-        if isinstance(narrower, Policy):
-            unchecked |= narrower.check(schemas, schema_ids)
-    return unchecked
+    policies = [policy, *(narrower for handler in handlers or () for narrower in policies_of(handler))]
+    return set().union(*(checked.check(schemas, schema_ids) for checked in policies))
+
+
+def _shown(handler: logging.Handler) -> str:
+    name = type(handler).__name__
+    return f"{name} {handler.baseFilename}" if isinstance(handler, logging.FileHandler) else name

@@ -153,19 +153,14 @@ class Location:
         return self._may_be("object") and not any(subschema.forbids_others for subschema in self._subschemas)
 
     @cached_property
-    def is_described(self) -> bool:
-        """Whether the schema says which properties or items a value here has."""
-        return bool(self.names or self.patterns or self._has_items)
-
-    @cached_property
     def items(self) -> list[Location]:
         """What is said of the items of arrays here: of each at the beginning that differs, then of all others."""
-        if not self._may_be("array") or (self.names and not self._has_items):
+        if not self._may_be("array") or (self._has_properties and not self._has_items):
             return []
         count = max((max(len(s.prefix), s.rest_begins) for s in self._subschemas), default=0)
-        return [self.item(index) for index in range(count + 1)]
+        return [self.of_item(index) for index in range(count + 1)]
 
-    def property(self, name: str) -> Location:
+    def of_property(self, name: str) -> Location:
         """Return the place of a property."""
         found = self._properties.get(name)
         if found is None:
@@ -183,14 +178,14 @@ class Location:
         """Return the place of properties that match neither a name nor a pattern."""
         return self._flags.location(_NONE.union(*(s.of_other(None) for s in self._subschemas)))
 
-    def item(self, index: int) -> Location:
+    def of_item(self, index: int) -> Location:
         """Return the place of an item of an array."""
         return self._flags.location(_NONE.union(*(s.of_item(index) for s in self._subschemas)))
 
     def reaches(self, path: str) -> bool:
         """Tell whether the schema lets anything stand at a dotted path, which passes arrays unseen."""
         return any(
-            place.knows(name) and (not rest or place.property(name).reaches(rest))
+            place.knows(name) and (not rest or place.of_property(name).reaches(rest))
             for place in self._through_arrays()
             for name, rest in _first_steps(path)
         )
@@ -205,7 +200,7 @@ class Location:
         for place in self._through_arrays():
             for name in place.names:
                 yield prefix + name
-                yield from place.property(name)._paths(f"{prefix}{name}.", above | {self.numbers})  # noqa: SLF001
+                yield from place.of_property(name)._paths(f"{prefix}{name}.", above | {self.numbers})  # noqa: SLF001
 
     def _through_arrays(self) -> Iterable[Location]:
         """Return this place and those of the items of arrays here, of their items, and so on."""
@@ -222,11 +217,17 @@ class Location:
         """Tell whether the schema says that objects here may have a property of this name."""
         if not self._may_be("object"):
             return False
-        if not self.is_described:
-            return self.takes_others
+        if not (self._has_properties or self._has_items):
+            return True
         return any(
             name in s.properties or s.additional is not None or any(matches(pattern, name) for pattern in s.patterns)
             for s in self._subschemas
+        )
+
+    @cached_property
+    def _has_properties(self) -> bool:
+        return any(
+            s.properties or s.patterns or s.forbids_others or s.additional is not None for s in self._subschemas
         )
 
     @cached_property
@@ -287,7 +288,7 @@ class _Reader:
     """Gives a number to every subschema that can apply to an event, and notes what it says."""
 
     def __init__(self, documents: SchemaDocuments) -> None:
-        self._documents = documents
+        self.documents = documents
         self._numbers: dict[int, int] = {}
         self._subschemas: list[Subschema] = []
         self._waiting: list[tuple[Subschema, _Keywords]] = []
@@ -295,7 +296,7 @@ class _Reader:
         self._prefix_counts = documents.are_all_2020_12
 
     def read(self) -> SchemaFlags:
-        root = self.numbers_of(self._documents.root, self._documents.resolver(), "#")
+        root = self.numbers_of(self.documents.root, self.documents.resolver(), "#")
         while self._waiting:
             subschema, keywords = self._waiting.pop()
             _read_annotations(subschema, keywords.schema)
@@ -309,14 +310,16 @@ class _Reader:
         return SchemaFlags(self._subschemas, _NONE.union(*(applying[number] for number in root)))
 
     def numbers_of(self, schema: Any, resolver: Resolver[Any], where: str) -> Numbers:
-        """Return the number of a subschema, in a set that is empty for a boolean, which flags nothing."""
+        """Return the number of a subschema, in a set that is empty for a boolean, which flags nothing.
+
+        `resolver` is that of what the subschema itself holds.
+        """
         if not isinstance(schema, dict):
             return _NONE
         number = self._numbers.setdefault(id(schema), len(self._subschemas))
         if number == len(self._subschemas):
             self._subschemas.append(Subschema(where))
-            entered = self._documents.entered(schema, resolver)
-            self._waiting.append((self._subschemas[-1], _Keywords(self, schema, entered, where)))
+            self._waiting.append((self._subschemas[-1], _Keywords(self, schema, resolver, where)))
         return frozenset({number})
 
     def _read_references(self, subschema: Subschema, keywords: _Keywords) -> None:
@@ -339,7 +342,7 @@ class _Reader:
         else:
             yield found.contents, found.resolver
         if keyword != "$ref":  # it may mean another place, depending on the way that led here
-            yield from self._documents.dynamic_targets(keyword, reference)
+            yield from self.documents.dynamic_targets(keyword, reference)
 
 
 class _Keywords:
@@ -371,7 +374,10 @@ class _Keywords:
         }
 
     def _numbers(self, schema: Any, *steps: str) -> Numbers:
-        return self._reader.numbers_of(schema, self.resolver, self._where + json_pointer(steps))
+        if not isinstance(schema, dict):
+            return _NONE
+        entered = self._reader.documents.entered(schema, self.resolver)
+        return self._reader.numbers_of(schema, entered, self._where + json_pointer(steps))
 
 
 def _read_annotations(subschema: Subschema, schema: dict[str, Any]) -> None:

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from jupyter_otel_telemetry.registry import CompiledSchema, Schemas
     from jupyter_otel_telemetry.schema import EventType
 
-__all__ = ["Policy"]
+__all__ = ["Policy", "policies_of"]
 
 _MAX_KEPT: Final = 1024
 
@@ -42,12 +42,12 @@ class Policy:
         self, option: Any, find_key: Callable[[], bytes | None] = lambda: None, where: str = "allowed_schemas"
     ) -> None:
         self.where = where
-        self._source = copy.deepcopy(option)
+        self._source: object = copy.deepcopy(option)
         self.entries = _parsed(option, where)
         patterns = sorted((entry for entry in self.entries if "*" in entry), key=_specificity, reverse=True)
         self._patterns = [(_compiled(pattern), pattern) for pattern in patterns]
         self._found: dict[str, str | None] = {}
-        self._redactions: dict[tuple[EventType, frozenset[str]], Redaction | None] = {}
+        self._redactions: dict[EventType | tuple[EventType, frozenset[str]], Redaction | None] = {}
         self._pseudonymize: Callable[[Any], Any] = _no_pseudonym
         if needing := [entry for entry, options in self.entries.items() if options.pseudonymized_properties]:
             key = find_key()
@@ -57,7 +57,7 @@ class Policy:
 
     def was_made_from(self, option: object) -> bool:
         """Tell whether `option`, which its owner may have changed in place, is still what was compiled."""
-        return bool(self._source == option)
+        return self._source == option
 
     def entry_for(self, schema_id: str) -> str | None:
         """Return the entry that counts for a schema; None: it is not allowed."""
@@ -71,7 +71,7 @@ class Policy:
 
         `pseudonyms` are the paths at which events hold pseudonyms already.
         """
-        key = (event_type, pseudonyms)
+        key = (event_type, pseudonyms) if pseudonyms else event_type
         try:
             return self._redactions[key]
         except KeyError:
@@ -123,6 +123,12 @@ class Policy:
             self._found.clear()
         self._found[schema_id] = found
         return found
+
+
+def policies_of(handler: Any) -> tuple[Policy, ...]:
+    """Return the policy that a logging handler has of its own, if it has one."""
+    policy = getattr(handler, "policy", None)
+    return (policy,) if isinstance(policy, Policy) else ()
 
 
 def _parsed(option: Any, where: str) -> dict[str, Options]:

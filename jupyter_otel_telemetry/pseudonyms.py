@@ -5,6 +5,7 @@ from __future__ import annotations
 import hmac
 import math
 import os
+from decimal import Decimal
 from pathlib import Path
 from typing import Any, Final
 
@@ -20,7 +21,8 @@ KEY_FILE_VARIABLE: Final = "JUPYTER_OTEL_PSEUDONYM_KEY_FILE"
 MIN_KEY_BYTES: Final = 16
 _MAX_KEY_FILE_BYTES: Final = 64 * 1024
 _MAKE_ONE = "make one with: python -c 'import secrets; print(secrets.token_hex(32))'"
-_MAX_PLAIN_FLOAT: Final = 1e21
+_MIN_PLAIN: Final = 1e-6
+_MAX_PLAIN: Final = 1e21
 
 
 class Pseudonymizer:
@@ -110,11 +112,8 @@ def _number(value: float) -> str:
     """Format as ECMAScript does, section 6.1.6.1.20 "Number::toString"."""
     if not math.isfinite(value):
         return "NaN" if math.isnan(value) else "Infinity" if value > 0 else "-Infinity"
-    if value.is_integer() and abs(value) < _MAX_PLAIN_FLOAT:
-        return str(int(value))
+    if value == 0 or _MIN_PLAIN <= abs(value) < _MAX_PLAIN:
+        plain = format(Decimal(repr(value)), "f")
+        return (plain.rstrip("0").rstrip(".") if "." in plain else plain) if value else "0"
     digits, _, exponent = repr(value).partition("e")
-    if not exponent:
-        return digits
-    if int(exponent) > -7:  # noqa: PLR2004 - where Python has an exponent already, and ECMAScript none yet
-        return f"{value:.{len(digits.lstrip('-').replace('.', '')) - 1 - int(exponent)}f}"
     return f"{digits}e{int(exponent):+d}"

@@ -12,7 +12,7 @@ import logging
 import os
 import random
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from datetime import datetime, timedelta, timezone
 from functools import lru_cache
 from os import getpid
@@ -119,8 +119,7 @@ class EventRecord(logging.LogRecord):
         # The message is the id, not the event: `logging` prints it where a handler fails.
         self.msg = event_type.id
         self.levelno, self.levelname = severity.level, severity.level_name
-        self.created = created = self.otlp_time_ns / 1e9
-        self.msecs, self.relativeCreated = created % 1 * 1000, (created - _STARTED_AT) * 1000
+        self.created = self.otlp_time_ns / 1e9
         self.thread, self.threadName = get_ident(), current_thread().name
         self.process = getpid()
 
@@ -133,7 +132,8 @@ class EventRecord(logging.LogRecord):
         fields: dict[str, Any] = _fields_of(self)
         if not self._has_all_fields:
             added = fields.copy()  # by logging filters, for instance
-            fields.update({**_LOGGING_FIELDS, **added, **self._event_attributes()})
+            times = {"msecs": self.msecs, "relativeCreated": self.relativeCreated}
+            fields.update({**_LOGGING_FIELDS, **times, **added, **self._event_attributes()})
             fields["otel.event.name"] = self.event_type.event_name
             self._has_all_fields = True
         return fields
@@ -227,7 +227,21 @@ class EventRecord(logging.LogRecord):
         return self
 
 
-for _name, _value in _LOGGING_FIELDS.items():
+class _OfCreated:
+    """A field that is computed of `created` when it is read, unless somebody has set it."""
+
+    def __init__(self, compute: Callable[[float], float]) -> None:
+        self._compute = compute
+
+    def __get__(self, record: EventRecord, _cls: object) -> float:
+        return self._compute(record.created)
+
+
+_COMPUTED = {
+    "msecs": _OfCreated(lambda created: created % 1 * 1000),
+    "relativeCreated": _OfCreated(lambda created: (created - _STARTED_AT) * 1000),
+}
+for _name, _value in {**_LOGGING_FIELDS, **_COMPUTED}.items():
     setattr(EventRecord, _name, _value)  # what a record does not set itself
 _ANY_TYPE = EventType("", "", "", "", SEVERITIES["INFO"])
 _OWN_FIELDS_COUNTS = (len(_fields_of(EventRecord(_ANY_TYPE, {}))), 0)
@@ -394,20 +408,25 @@ class _Ulids:
         bits = random.SystemRandom().getrandbits
         self._process = _base32_40_bits(bits(40))
         self._counter = itertools.count(bits(40))
+        # Most of an id is that of the one before: made anew each time, it would take three times as long.
+        self._first = lru_cache(maxsize=4)(self._made_first)
+        self._middle = lru_cache(maxsize=4)(_base32_30_bits)
 
     def make(self, time_ms: int) -> str:
         """Make the ULID of something that happened `time_ms` milliseconds after 1970."""
-        return _base32_50_bits(time_ms) + self._process + _base32_40_bits(next(self._counter))
+        count = next(self._counter)
+        return self._first(time_ms) + self._middle(count >> 10) + _PAIRS[count & 1023]
 
-
-@lru_cache(maxsize=4)
-def _base32_50_bits(number: int) -> str:
-    return _PAIRS[number >> 40 & 1023] + _base32_40_bits(number)
+    def _made_first(self, time_ms: int) -> str:
+        return _PAIRS[time_ms >> 40 & 1023] + _base32_40_bits(time_ms) + self._process
 
 
 def _base32_40_bits(number: int) -> str:
-    pairs = _PAIRS
-    return pairs[number >> 30 & 1023] + pairs[number >> 20 & 1023] + pairs[number >> 10 & 1023] + pairs[number & 1023]
+    return _base32_30_bits(number >> 10) + _PAIRS[number & 1023]
+
+
+def _base32_30_bits(number: int) -> str:
+    return _PAIRS[number >> 20 & 1023] + _PAIRS[number >> 10 & 1023] + _PAIRS[number & 1023]
 
 
 _ulids = _Ulids()

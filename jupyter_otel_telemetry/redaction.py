@@ -136,7 +136,7 @@ class Redaction:
         checked = {}
         for name, value in event.items():
             try:
-                checked[name] = value if self.root.property(name).is_plain else json_copy(value)
+                checked[name] = value if self.root.of_property(name).is_plain else json_copy(value)
             except NotJSONError:
                 checked[name] = None
         return self.apply(checked)
@@ -156,7 +156,7 @@ class Redaction:
         for end, name in enumerate(path):
             if step.outcome is not Outcome.RECORDED:
                 return path[:end]
-            step = step.item(name) if isinstance(name, int) else step.property(name)
+            step = step.of_item(name) if isinstance(name, int) else step.of_property(name)
         return None if step.outcome is Outcome.RECORDED else path
 
 
@@ -190,24 +190,37 @@ class Step:
         self.is_plain = outcome is Outcome.RECORDED and not self._rules and not flags_matter
         self._transform = self._chosen_transform()
 
-    def property(self, name: str) -> Step:
+    def of_property(self, name: str) -> Step:
         """Return what becomes of a property."""
         step = self._properties.get(name)
         if step is None:
-            location = self.location and self.location.property(name)
+            location = self.location and self.location.of_property(name)
             if name in self.names:
                 step = self._properties[name] = self._named(name, location)
             else:
-                step = self.others(location)
+                step = self._kept(self._others, location, NO_RULES)
         return step
 
-    def others(self, location: Location | None) -> Step:
-        """Return what becomes of a property that no option names."""
+    def unnamed(self, pattern: str | None) -> Step:
+        """Return what becomes of properties that nothing names, of those that match a pattern, or no pattern."""
+        location = self.location
+        if location is not None:
+            location = location.other() if pattern is None else location.matching(pattern)
         return self._kept(self._others, location, NO_RULES)
 
-    def item(self, index: int) -> Step:
+    def of_item(self, index: int) -> Step:
         """Return what becomes of an item of an array, of which options speak as if it were the array."""
-        return self._kept(self._items, self.location and self.location.item(index), self._rules)
+        return self._kept(self._items, self.location and self.location.of_item(index), self._rules)
+
+    @property
+    def is_final(self) -> bool:
+        """Whether nothing of what the values hold is recorded."""
+        return self.outcome is not Outcome.RECORDED and self._transform != self._apply_below
+
+    @property
+    def paths(self) -> list[str]:
+        """The paths that options name below."""
+        return sorted(self._rules.withheld | self._rules.pseudonymized | self._rules.kept)
 
     def apply(self, value: Any) -> Any:
         """Return what may be seen of a value."""
@@ -219,7 +232,7 @@ class Step:
         known = self._properties
         shows_all = self.outcome is Outcome.RECORDED
         for name, item in value.items():
-            step = known.get(name) or self.property(name)
+            step = known.get(name) or self.of_property(name)
             if shows_all or self.shows_name(name):
                 transform = step._transform  # noqa: SLF001 - a call less for each property
                 result[name] = item if transform is None else transform(item)
@@ -240,8 +253,7 @@ class Step:
         elif self.outcome is Outcome.WITHHELD:
             outcome, reason = Outcome.WITHHELD, self.reason
         else:
-            is_of_category = location is not None and not UNRESTRICTED.issuperset(location.categories)
-            outcome, reason = Outcome.RECORDED, "allowed_categories" if is_of_category else NOT_FLAGGED
+            outcome, reason = Outcome.RECORDED, _why_recorded(location)
         return self._redaction.step(location, rules, outcome, reason, is_allowed)
 
     def _kept(self, steps: dict[Location | None, Step], location: Location | None, rules: _Rules) -> Step:
@@ -266,7 +278,7 @@ class Step:
         if kind is list:
             items = []
             for index, item in enumerate(value):  # no comprehension: deep events need the call stack
-                items.append(self.item(index).apply(item))
+                items.append(self.of_item(index).apply(item))
             return items
         return value if self.outcome is Outcome.RECORDED else None
 
@@ -279,6 +291,12 @@ class Step:
             to_do = NO_RULES if name in rules.kept else _Rules(pseudonymized=frozenset({name}))
             return self._redaction.step(location, to_do, Outcome.PSEUDONYMIZED, "pseudonymized_properties")
         return self.at(location, rules.below(name), is_allowed=name in rules.allowed)
+
+
+def _why_recorded(location: Location | None) -> str:
+    if location is None:
+        return "no option names it"
+    return NOT_FLAGGED if UNRESTRICTED.issuperset(location.categories) else "allowed_categories"
 
 
 def _null(_value: Any) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import click
 
 from jupyter_otel_telemetry.cli.demo import demo
+from jupyter_otel_telemetry.cli.explain import explain
 from jupyter_otel_telemetry.cli.listen import listen
 
 __all__ = ["app"]
@@ -17,6 +18,8 @@ Show what arrives as a table:
     jupyter otel-telemetry listen
 Keep it, one JSON object a line:
     jupyter otel-telemetry listen --json > events.jsonl
+Show what becomes of each property of an event, before there is one:
+    jupyter otel-telemetry explain --config jupyterhub_config.py
 Point a program at it:
     export OTEL_EXPORTER_OTLP_ENDPOINT=http://127.0.0.1:4318
     export OTEL_EXPORTER_OTLP_PROTOCOL=http/protobuf
@@ -30,4 +33,5 @@ def app() -> None:
 
 
 app.add_command(demo)
+app.add_command(explain)
 app.add_command(listen)

@@ -9,19 +9,20 @@ import tempfile
 from contextlib import ExitStack, closing, contextmanager, nullcontext, suppress
 from dataclasses import dataclass
 from datetime import datetime, timezone
-from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import click
 from opentelemetry.trace import NonRecordingSpan, SpanContext, TraceFlags, use_span
 from rich import box
-from rich.console import Console, Group
+from rich.console import Group
 from rich.json import JSON
 from rich.table import Table
 from rich.text import Text
 
 from jupyter_otel_telemetry._version import __version__
+from jupyter_otel_telemetry.cli.output import print_report
+from jupyter_otel_telemetry.cli.shipped import shipped_folders
 from jupyter_otel_telemetry.errors import SchemaConflict, SchemaSourceError
 from jupyter_otel_telemetry.eventlog import EventLog
 from jupyter_otel_telemetry.receiver import OTLPReceiver, ReceivedLog
@@ -29,7 +30,7 @@ from jupyter_otel_telemetry.receiver import OTLPReceiver, ReceivedLog
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from rich.console import RenderableType
+    from rich.console import Console, RenderableType
 
 __all__ = ["demo"]
 
@@ -59,9 +60,7 @@ c.EventLogger.handlers = [OTLPHandler()]
 """
 _EVENTS_FILE = "demo-events.jsonl"
 _RECEIVED_FILE = "demo-received.jsonl"
-_SHIPPED = (("jupyterhub", "event-schemas"), ("jupyter_server", "event_schemas"))
 _OWN_SCHEMAS = Path(__file__).with_name("demo_schemas")
-_PIPE_WIDTH = 130
 _SIDE_BY_SIDE_WIDTH = 124  # with less, lines of the two sides would break
 _LEVEL_STYLES = {"DEBUG": "dim", "INFO": "green"}
 
@@ -164,7 +163,7 @@ def demo(output: Path | None) -> None:
     if not outcome.is_complete:
         raise click.ClickException(f"{outcome}; with --output you can look at both sides")
     try:
-        _Report(outcome, output).show()
+        print_report(lambda console: _Report(outcome, output, console).show())
     except BrokenPipeError:
         raise  # its reader has left, which click takes quietly
     except OSError as error:
@@ -217,7 +216,7 @@ def _live_the_day(folder: Path) -> _Outcome:
 def _register_schemas(log: EventLog) -> dict[tuple[str, str], str]:
     """Register the schemas that are installed, and ours for what is missing; return who ships which."""
     origins: dict[tuple[str, str], str] = {}
-    for package, folder in _shipped_folders():
+    for package, folder in shipped_folders():
         with suppress(SchemaSourceError):  # what it could not read is missing, and comes from us
             log.register_schemas(folder)
         origins |= {key: package for key in log.schemas if key not in origins}
@@ -225,15 +224,6 @@ def _register_schemas(log: EventLog) -> dict[tuple[str, str], str]:
         with suppress(SchemaConflict):  # the original is there already
             log.register_schema_file(path)
     return origins | {key: "this demo" for key in log.schemas if key not in origins}
-
-
-def _shipped_folders() -> Iterator[tuple[str, Path]]:
-    """Find the schemas of the packages that are installed, without the second that importing them takes."""
-    for package, folder in _SHIPPED:
-        spec = find_spec(package)
-        for location in (spec.submodule_search_locations or ()) if spec is not None else ():
-            if (Path(location) / folder).is_dir():
-                yield package, Path(location) / folder
 
 
 def _record(log: EventLog, moment: _Moment) -> dict[str, Any] | None:
@@ -257,26 +247,15 @@ def _complaint(log: EventLog) -> str:
 
 
 class _Report:
-    """Prints the outcome: with colours and frames on a terminal, as plain text elsewhere."""
+    """Prints the outcome."""
 
-    def __init__(self, outcome: _Outcome, output: Path | None) -> None:
+    def __init__(self, outcome: _Outcome, output: Path | None, console: Console) -> None:
         self._outcome = outcome
         self._output = output
-        self._console = Console(highlight=False)
-        self._frame = box.ROUNDED if self._console.is_terminal else None
-        if not self._console.is_terminal and "COLUMNS" not in os.environ:
-            self._console.width = _PIPE_WIDTH  # rich takes a pipe for 80 columns
+        self._console = console
+        self._frame = box.ROUNDED if console.is_terminal else None
 
     def show(self) -> None:
-        if self._console.is_terminal:
-            self._show()
-            return
-        with self._console.capture() as capture:
-            self._show()
-        # rich fills its columns with spaces, which nobody wants in a file.
-        click.echo("\n".join(line.rstrip() for line in capture.get().splitlines()))
-
-    def _show(self) -> None:
         self._heading(f"jupyter-otel-telemetry {__version__}: a day of two users")
         self._print("One EventLog records it to a file and, over OTLP, to a receiver in this program.")
         self._heading("Schemas")

@@ -1,0 +1,193 @@
+"""`explain`: show what becomes of each property of an event, and why, before there is one."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from contextlib import suppress
+from itertools import groupby
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+from rich import box
+from rich.table import Table
+from rich.text import Text
+from traitlets import TraitError
+from traitlets.config import Config
+from traitlets.config.loader import JSONFileConfigLoader, PyFileConfigLoader
+
+from jupyter_otel_telemetry.cli.output import print_report
+from jupyter_otel_telemetry.cli.shipped import shipped_folders
+from jupyter_otel_telemetry.errors import SchemaConflict
+from jupyter_otel_telemetry.eventlog import EventLog
+from jupyter_otel_telemetry.explain import Destination, explanations
+from jupyter_otel_telemetry.privacy import policies_of
+from jupyter_otel_telemetry.registry import SchemaRegistry
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+    from jupyter_otel_telemetry.registry import Schemas
+    from jupyter_otel_telemetry.schema import Schema
+
+__all__ = ["explain"]
+
+_HELP = """\
+Show what becomes of each property of an event, and why, before there is one.
+
+Reads what a configuration says of EventLog, and of the handlers of jupyter_events' EventLogger, for the schemas
+given, or those that the installed JupyterHub and Jupyter Server ship. A .py configuration is run. Without a
+configuration, it shows what happens to a schema that is merely allowed.
+
+\b
+    jupyter otel-telemetry explain --schema my-event.yaml
+    jupyter otel-telemetry explain --config jupyterhub_config.py
+    jupyter otel-telemetry explain --config jupyter_server_config.json --schema my-event.yaml --json
+"""
+_ALL_ALLOWED = Config({"EventLog": {"allowed_schemas": ["*"]}})
+_STYLES = {"recorded": "green", "withheld": "red", "pseudonymized": "yellow"}
+_FOREIGN_NOTE = (
+    "Events of jupyter_events come without their schema: what it flags has no effect there, only options have."
+)
+_FOREIGN = " of EventLogger"
+
+
+@click.command(help=_HELP)
+@click.option(
+    "--config", type=click.Path(exists=True, dir_okay=False, path_type=Path), help="A traitlets .py or .json file."
+)
+@click.option(
+    "--schema",
+    "wanted",
+    multiple=True,
+    metavar="FILE|FOLDER|ID",
+    help="What to explain; may be repeated. An id is that of a schema which JupyterHub or Jupyter Server ships.",
+)
+@click.option("--json", "as_json", is_flag=True, help="Print JSON instead of tables.")
+def explain(config: Path | None, wanted: tuple[str, ...], *, as_json: bool) -> None:
+    """Explain."""
+    from jsonschema import SchemaError  # noqa: PLC0415 - can take a second, and `--help` waits for it
+
+    loaded = _ALL_ALLOWED if config is None else _load(config)
+    try:
+        found = _explanations(loaded, wanted)
+    except SchemaError as error:
+        raise click.ClickException(error.message) from error
+    except (TraitError, ValueError) as error:
+        raise click.ClickException(str(error)) from error
+    if as_json:
+        click.echo(json.dumps(found, indent=2, ensure_ascii=False))
+    else:
+        print_report(lambda console: _show(found, console))
+
+
+def _load(path: Path) -> Config:
+    loader: Any = JSONFileConfigLoader if path.suffix == ".json" else PyFileConfigLoader
+    try:
+        loaded: Config = loader(path.name, str(path.parent)).load_config()
+    except Exception as error:  # a configuration is a program, and may raise anything
+        raise click.ClickException(f"{path} cannot be loaded: {type(error).__name__}: {error}") from error
+    if not {"EventLog", "EventLogger"} & loaded.keys():
+        raise click.ClickException(
+            f"{path} configures neither EventLog nor EventLogger, so there is nothing to explain"
+        )
+    return loaded
+
+
+def _explanations(config: Config, wanted: tuple[str, ...]) -> list[dict[str, Any]]:
+    """Explain what the two kinds of loggers that a configuration may have do with the schemas that are wanted."""
+    log = EventLog(config=Config({"EventLog": _without_open_files(config.get("EventLog", {}))}))
+    chosen = _register(log, wanted)
+    foreign = _foreign_destinations(config)
+    registry = SchemaRegistry(lambda schemas, new: _check(foreign, schemas, new))
+    for schema in log.schemas.values():
+        registry.register(schema)
+    found = log.explain() if "EventLog" in config else []
+    found += explanations(registry.current, foreign)
+    return sorted(
+        (explanation for explanation in found if (explanation["schema"], explanation["version"]) in chosen),
+        key=lambda explanation: (explanation["schema"], explanation["version"]),
+    )
+
+
+def _without_open_files(section: Mapping[str, Any]) -> dict[str, Any]:
+    """Let no handler create its file: it would belong to whoever asked for an explanation."""
+    handlers = section.get("handlers")
+    if not isinstance(handlers, list):
+        return dict(section)
+    delayed = [
+        {**item, "delay": True} if isinstance(item, Mapping) and "filename" in item else item for item in handlers
+    ]
+    return {**section, "handlers": delayed}
+
+
+def _register(log: EventLog, wanted: tuple[str, ...]) -> set[tuple[str, str]]:
+    """Register the schemas that are wanted, and those that are shipped; return which to explain."""
+    for name in wanted:
+        if Path(name).is_dir():
+            log.register_schemas(name)
+        elif Path(name).exists():
+            log.register_schema_file(name)
+    chosen = set(log.schemas)
+    for _, folder in shipped_folders():
+        for path in sorted(folder.rglob("*.yaml")):
+            with suppress(SchemaConflict):  # theirs, as it is, is explained instead
+                log.register_schema_file(path)
+    ids = [name for name in wanted if not Path(name).exists()]
+    for schema_id in ids:
+        if schema_id not in {known for known, _ in log.schemas}:
+            known = ", ".join(sorted({schema_id for schema_id, _ in log.schemas})) or "none"
+            raise ValueError(
+                f"{schema_id} is neither a file nor the id of a schema that is shipped; those are {known}"
+            )
+    chosen |= {key for key in log.schemas if key[0] in ids or not wanted}
+    if not chosen:
+        raise ValueError("neither JupyterHub nor Jupyter Server is installed here: name a schema with --schema")
+    return chosen
+
+
+def _foreign_destinations(config: Config) -> list[Destination]:
+    """Return the handlers of jupyter_events' loggers, which hand over everything to those without a policy."""
+    handlers = config.get("EventLogger", {}).get("handlers", [])
+    return [
+        Destination(f"{type(handler).__name__}{_FOREIGN}", policies_of(handler), sees_flags=False)
+        for handler in (handlers if isinstance(handlers, list) else [])
+    ]
+
+
+def _check(destinations: list[Destination], schemas: Schemas, new: Schema) -> None:
+    for destination in destinations:
+        for policy in destination.policies:
+            policy.check(schemas, {new.id})
+
+
+def _show(found: list[dict[str, Any]], console: Console) -> None:
+    for (schema_id, version), group in groupby(found, lambda item: (item["schema"], item["version"])):
+        console.print(Text(f"\n{schema_id}, version {version}", "bold"))
+        alike: dict[str, list[dict[str, Any]]] = {}
+        for explanation in group:
+            alike.setdefault(json.dumps([explanation["because"], explanation["properties"]]), []).append(explanation)
+        for same in alike.values():
+            _show_one(same[0], " and ".join(explanation["destination"] for explanation in same), console)
+    if any(explanation["destination"].endswith(_FOREIGN) for explanation in found):
+        console.print(Text(f"\n{_FOREIGN_NOTE}", "dim"))
+
+
+def _show_one(explanation: dict[str, Any], destinations: str, console: Console) -> None:
+    because = ", ".join(explanation["because"])
+    if not explanation["allowed"]:
+        console.print(Text.assemble(f"\n{destinations}: ", ("nothing of it", "red"), f", since {because}"))
+        return
+    console.print(Text(f"\n{destinations} ({because})"))
+    is_framed = console.is_terminal
+    table = Table(
+        box=box.ROUNDED if is_framed else None, pad_edge=is_framed, padding=(0, 1 if is_framed else 2, 0, 0)
+    )
+    table.add_column("property", overflow="fold")
+    table.add_column("outcome", no_wrap=True)
+    table.add_column("why", overflow="fold")
+    for row in explanation["properties"]:
+        outcome = Text(row["outcome"], _STYLES[row["outcome"]])
+        table.add_row(Text(row["property"]), outcome, Text(row["reason"]))
+    console.print(table)

@@ -1,0 +1,30 @@
+"""How the commands print: with colours and frames on a terminal, as plain text elsewhere."""
+
+from __future__ import annotations
+
+import os
+from typing import TYPE_CHECKING
+
+import click
+from rich.console import Console
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+__all__ = ["print_report"]
+
+_PIPE_WIDTH = 130
+
+
+def print_report(show: Callable[[Console], None]) -> None:
+    """Let `show` print to a console."""
+    console = Console(highlight=False)
+    if console.is_terminal:
+        show(console)
+        return
+    if "COLUMNS" not in os.environ:
+        console.width = _PIPE_WIDTH  # rich takes a pipe for 80 columns
+    with console.capture() as capture:
+        show(console)
+    # rich fills its columns with spaces, which nobody wants in a file.
+    click.echo("\n".join(line.rstrip() for line in capture.get().splitlines()))

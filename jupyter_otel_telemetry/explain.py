@@ -1,0 +1,146 @@
+"""What becomes of every property of a schema, and why, before there is any event."""
+
+from __future__ import annotations
+
+from itertools import islice
+from typing import TYPE_CHECKING, Any, Final, NamedTuple
+
+from jupyter_otel_telemetry.redaction import Options, Outcome, Redaction
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+
+    from jupyter_otel_telemetry.flags import Location
+    from jupyter_otel_telemetry.privacy import Policy
+    from jupyter_otel_telemetry.redaction import Step
+    from jupyter_otel_telemetry.registry import CompiledSchema, Schemas
+
+__all__ = ["Destination", "explanations"]
+
+MAX_ROWS: Final = 10_000
+_STRENGTH: Final = (Outcome.RECORDED, Outcome.PSEUDONYMIZED, Outcome.WITHHELD)
+
+
+class Destination(NamedTuple):
+    """Where events go, as people call it, and the policies that they pass on the way.
+
+    `sees_flags` is false where events come without their schema, as those of `jupyter_events` do.
+    """
+
+    name: str
+    policies: tuple[Policy, ...]
+    sees_flags: bool = True
+
+
+class _Row(NamedTuple):
+    property: str
+    outcome: Outcome
+    reason: str
+
+
+def explanations(schemas: Schemas, destinations: Sequence[Destination]) -> list[dict[str, Any]]:
+    """Explain every schema for every destination, as JSON; `EventLog.explain` says what it holds.
+
+    Raises:
+        SchemaNotRegistered: a schema needs another one, by `$ref`, that is not registered.
+
+    """
+    return [
+        _explained(schemas.compiled(*key), destination) for key in sorted(schemas) for destination in destinations
+    ]
+
+
+def _explained(compiled: CompiledSchema, destination: Destination) -> dict[str, Any]:
+    schema = compiled.schema
+    explanation: dict[str, Any] = {
+        "schema": schema.id,
+        "version": schema.version,
+        "destination": destination.name,
+        "allowed": True,
+        "because": [],
+        "properties": [],
+    }
+    root = compiled.flags.root if destination.sees_flags else None
+    steps: list[tuple[str, Step]] = []
+    pseudonyms: frozenset[str] = frozenset()
+    for policy in destination.policies:
+        entry = policy.entry_for(schema.id)
+        if entry is None:
+            return explanation | {"allowed": False, "because": [f"{policy.where} has no entry for it"]}
+        explanation["because"].append(f"{policy.where}[{entry!r}]")
+        redaction = policy.redaction_of(schema.id, root, pseudonyms)
+        pseudonyms |= redaction.pseudonyms
+        steps.append((policy.where, redaction.root))
+    if not steps:
+        explanation["because"].append("no allowed_schemas")
+        steps.append(("", Redaction(Options(), root, lambda value: value).root))
+    rows = _Place("", compiled.flags.root, steps, frozenset()).rows_below()
+    explanation["properties"] = [
+        {"property": row.property, "outcome": row.outcome.value, "reason": row.reason}
+        for row in islice(rows, MAX_ROWS)
+    ]
+    return explanation
+
+
+class _Place(NamedTuple):
+    """A place in events: its path, what the schema and what each policy says of it, and the locations above."""
+
+    path: str
+    location: Location
+    steps: list[tuple[str, Step]]
+    above: frozenset[Location]
+
+    def row(self) -> _Row:
+        """Return what becomes of the values here: what the strictest policy says."""
+        where, step = max(self.steps, key=lambda pair: _STRENGTH.index(pair[1].outcome))  # the first of equals
+        is_one_of_several = len(self.steps) > 1 and step.outcome is not Outcome.RECORDED
+        return _Row(self.path, step.outcome, f"{step.reason} ({where})" if is_one_of_several else step.reason)
+
+    def rows(self) -> Iterator[_Row]:
+        """Yield the rows of this place, and of all below."""
+        yield self.row()
+        if self.location not in self.above and not any(step.is_final for _, step in self.steps):
+            yield from self.rows_below()
+
+    def rows_below(self) -> Iterator[_Row]:
+        """Yield the rows of the properties and items of the values here."""
+        location = self.location
+        for name in location.names:
+            yield from self._property(name, location.of_property(name)).rows()
+        if location.takes_others:
+            for path in self._undescribed_paths():
+                yield from self._property(path, location.of_property(path)).rows()
+        for pattern in location.patterns:
+            yield from self._unnamed(f"/{pattern}/", location.matching(pattern), pattern).rows()
+        if location.takes_others and (location.names or location.patterns or not self.path):
+            yield from self._unnamed("*", location.other(), None).rows()
+        for index, item in enumerate(location.items):
+            yield from self._item(index, item)
+
+    def _property(self, name: str, location: Location) -> _Place:
+        steps = [(where, step.of_property(name)) for where, step in self.steps]
+        return self._below(name, location, steps)
+
+    def _unnamed(self, shown: str, location: Location, pattern: str | None) -> _Place:
+        steps = [(where, step.unnamed(pattern)) for where, step in self.steps]
+        return self._below(shown, location, steps)
+
+    def _below(self, name: str, location: Location, steps: list[tuple[str, Step]]) -> _Place:
+        path = f"{self.path}.{name}" if self.path else name
+        return _Place(path, location, steps, self.above | {self.location})
+
+    def _item(self, index: int, location: Location) -> Iterator[_Row]:
+        """Yield the row of an item if it says more than that of the array, and what lies below, as of the array."""
+        is_last = index == len(self.location.items) - 1
+        steps = [(where, step.of_item(index)) for where, step in self.steps]
+        item = _Place(self.path, location, steps, self.above | {self.location})
+        if (row := item.row()).outcome is not self.row().outcome:
+            yield row._replace(property=f"{self.path}[{'' if is_last else index}]")
+        if location not in item.above and not any(step.is_final for _, step in steps):
+            yield from item.rows_below()
+
+    def _undescribed_paths(self) -> Iterator[str]:
+        """Yield what options name, but the schema does not, though it lets it stand here."""
+        for path in dict.fromkeys(path for _, step in self.steps for path in step.paths):
+            if not any(path == name or path.startswith(f"{name}.") for name in self.location.names):
+                yield path

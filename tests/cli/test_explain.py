@@ -1,0 +1,166 @@
+"""`jupyter otel-telemetry explain`: what an operator reads before going live."""
+
+from __future__ import annotations
+
+import json
+import threading
+
+import pytest
+import yaml
+from builders import ID, schema
+from click.testing import CliRunner
+
+from jupyter_otel_telemetry.cli.app import app
+
+SERVER = "https://schema.jupyter.org/jupyterhub/events/server-action"
+CONTENTS = "https://events.jupyter.org/jupyter_server/contents_service/v1"
+HUB_CONFIG = f"""
+from jupyter_otel_telemetry import OTLPHandler
+c = get_config()
+c.EventLogger.handlers = [OTLPHandler(
+    allowed_schemas={{
+        {SERVER!r}: {{"pseudonymized_properties": ["username"]}},
+        {CONTENTS!r}: {{"withheld_properties": ["path", "source_path"]}},
+    }},
+    pseudonym_key="0123456789abcdef",
+)]
+"""
+
+
+TYPO = f"c.EventLog.allowed_schemas = {{{ID!r}: {{'withheld_properties': ['usrname']}}}}"
+TYPO_MESSAGE = (
+    f"Error: EventLog.allowed_schemas['{ID}'] withheld_properties names 'usrname', "
+    "which that schema does not have; did you mean 'username'?"
+)
+
+
+@pytest.fixture(autouse=True)
+def folder(tmp_path, monkeypatch):
+    """Work in an empty folder, in which there is one schema."""
+    monkeypatch.chdir(tmp_path)
+    properties = {"action": {}, "username": {"pii": True}}
+    (tmp_path / "event.yaml").write_text(yaml.safe_dump(schema(properties=properties, additionalProperties=False)))
+    return tmp_path
+
+
+def run(*arguments, exit_code=0):
+    result = CliRunner().invoke(app, ["explain", *arguments], env={"COLUMNS": "200"})
+    assert result.exit_code == exit_code, result.output
+    return result.output
+
+
+def table(output):
+    """Return the rows of all tables, and the lines between them, as lists of words."""
+    return [line.split() for line in output.splitlines() if line]
+
+
+class TestWithoutConfiguration:
+    def test_shows_what_happens_to_a_schema_that_is_merely_allowed(self):
+        """For whoever writes it."""
+        assert table(run("--schema", "event.yaml")) == [
+            [f"{ID},", "version", "1"],
+            ["EventLog", "(EventLog.allowed_schemas['*'])"],
+            ["property", "outcome", "why"],
+            ["action", "recorded", "not", "flagged"],
+            ["username", "withheld", "pii:", "true", "at", "#/properties/username"],
+        ]
+
+    def test_takes_a_folder_and_an_id(self):
+        """Each may be repeated."""
+        found = json.loads(run("--schema", ".", "--schema", SERVER, "--json"))
+
+        assert [explanation["schema"] for explanation in found] == [ID, SERVER]
+
+    def test_explains_what_is_shipped_if_nothing_is_named(self):
+        """By JupyterHub and Jupyter Server."""
+        assert {SERVER, CONTENTS} <= {explanation["schema"] for explanation in json.loads(run("--json"))}
+
+
+class TestConfiguration:
+    def test_of_jupyterhub(self, folder):
+        """Handlers of `c.EventLogger`, whose events come without flags."""
+        (folder / "jupyterhub_config.py").write_text(HUB_CONFIG)
+        output = run("--config", "jupyterhub_config.py", "--schema", SERVER)
+
+        assert ["username", "pseudonymized", "pseudonymized_properties"] in table(output)
+        assert "come without their schema" in output
+
+    def test_of_jupyterhub_for_a_schema_it_does_not_list(self, folder):
+        """Nothing of it leaves."""
+        (folder / "jupyterhub_config.py").write_text(HUB_CONFIG)
+
+        assert "OTLPHandler of EventLogger: nothing of it" in run(
+            "--config", "jupyterhub_config.py", "--schema", "event.yaml"
+        )
+
+    def test_handler_without_policy_records_all(self, folder):
+        """And that is said."""
+        (folder / "config.py").write_text("import logging\nc.EventLogger.handlers = [logging.StreamHandler()]\n")
+        [explanation] = json.loads(run("--config", "config.py", "--schema", SERVER, "--json"))
+
+        assert explanation["because"] == ["no allowed_schemas"]
+        assert {row["outcome"] for row in explanation["properties"]} == {"recorded"}
+
+    def test_of_an_event_log_in_json(self, folder):
+        """Handlers that agree share a table; no file is opened for an explanation."""
+        handlers = [
+            {"class": "logging.FileHandler", "filename": "events.jsonl"},
+            {"class": "logging.StreamHandler"},
+            {"class": "jupyter_otel_telemetry.OTLPHandler", "allowed_schemas": []},
+        ]
+        section = {"handlers": handlers, "allowed_schemas": {ID: {"allowed_properties": ["username"]}}}
+        (folder / "config.json").write_text(json.dumps({"EventLog": section}))
+        output = run("--config", "config.json", "--schema", "event.yaml")
+
+        assert f"FileHandler {folder}/events.jsonl and StreamHandler (EventLog.allowed_schemas['{ID}'])" in output
+        assert ["username", "recorded", "allowed_properties"] in table(output)
+        assert "OTLPHandler: nothing of it, since OTLPHandler allowed_schemas has no entry for it" in output
+        assert not (folder / "events.jsonl").exists()
+
+    def test_leaves_no_thread(self):
+        """The handlers end with the explanation."""
+        before = {thread.name for thread in threading.enumerate()}
+        run("--schema", "event.yaml")
+
+        assert {thread.name for thread in threading.enumerate()} == before
+
+
+class TestMistakes:
+    @pytest.mark.parametrize(
+        "config, message",
+        [
+            (TYPO, TYPO_MESSAGE),
+            (HUB_CONFIG.replace('"username"', '"usrname"'), "did you mean 'username'?"),
+            ("c.EventLog.allowed_schemas = {'a': {'withold': []}}", "unknown option 'withold'"),
+            ("c.EventLog.handlers = [1]", "cannot hold 1"),
+            ("c.Other.trait = 1", "configures neither EventLog nor EventLogger"),
+            ("1 / 0", "config.py cannot be loaded: ZeroDivisionError: division by zero"),
+            ("c.EventLog.(", "config.py cannot be loaded: SyntaxError"),
+        ],
+    )
+    def test_of_the_configuration(self, folder, config, message):
+        """In one line, also where a host application would only see it with its first event."""
+        (folder / "config.py").write_text(config)
+        output = run("--config", "config.py", "--schema", "event.yaml", exit_code=1)
+
+        assert message in output
+        assert len(output.splitlines()) == 1
+
+    @pytest.mark.parametrize(
+        "arguments, message",
+        [
+            (["--schema", "https://example.org/none"], "is neither a file nor the id of a schema that is shipped"),
+            (["--schema", "bad.yaml"], "no schema from bad.yaml"),
+            (["--schema", "invalid.yaml"], "is no valid JSON Schema"),
+        ],
+    )
+    def test_of_the_schema(self, folder, arguments, message):
+        """Likewise."""
+        (folder / "bad.yaml").write_text("[")
+        (folder / "invalid.yaml").write_text(yaml.safe_dump(schema(type="strng")))
+
+        assert message in run(*arguments, exit_code=1)
+
+    def test_missing_configuration(self):
+        """Is what click says of any missing file."""
+        assert "File 'none.py' does not exist" in run("--config", "none.py", exit_code=2)

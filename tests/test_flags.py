@@ -1,0 +1,297 @@
+"""Flags count wherever JSON Schema can put them."""
+
+from __future__ import annotations
+
+import pickle
+from itertools import pairwise
+
+import pytest
+from builders import ID
+
+from jupyter_otel_telemetry import EventLog, flags
+from jupyter_otel_telemetry.testing import EventSink
+
+PII = {"pii": True}
+X = "secret"
+D2019 = "https://json-schema.org/draft/2019-09/schema"
+D2020 = "https://json-schema.org/draft/2020-12/schema"
+
+
+def recorded(schema, event, *others, options=None):
+    """Return what is recorded of an event, with a plain entry unless `options` say more."""
+    log = EventLog(handlers=[EventSink()], allowed_schemas={ID: options or {}})
+    for document in ({"$id": ID, "version": 1, **schema}, *others):
+        log.register_schema(document)
+    return log.record_event(ID, 1, event)
+
+
+PLACES = {
+    "a property": ({"properties": {"a": PII}}, {"a": X, "b": 1}, {"a": None, "b": 1}),
+    "a property of an object": (
+        {"properties": {"a": {"properties": {"b": PII}}}},
+        {"a": {"b": X, "c": 1}},
+        {"a": {"b": None, "c": 1}},
+    ),
+    "an object": ({"properties": {"a": {**PII, "properties": {"b": {}}}}}, {"a": {"b": X}}, {"a": None}),
+    "the whole event": ({**PII, "properties": {"a": {}}}, {"a": X, "secret name": X}, {"a": None}),
+    "items": ({"properties": {"a": {"items": PII}}}, {"a": [X, X]}, {"a": [None, None]}),
+    "items of items": ({"properties": {"a": {"items": {"items": PII}}}}, {"a": [[X], 1]}, {"a": [[None], 1]}),
+    "a property of items": (
+        {"properties": {"a": {"items": {"properties": {"b": PII}}}}},
+        {"a": [{"b": X, "c": 1}]},
+        {"a": [{"b": None, "c": 1}]},
+    ),
+    "items as a list": ({"properties": {"a": {"items": [PII, {}]}}}, {"a": [X, 1, 2]}, {"a": [None, 1, 2]}),
+    "additionalItems": (
+        {"properties": {"a": {"items": [{}], "additionalItems": PII}}},
+        {"a": [1, X, X]},
+        {"a": [1, None, None]},
+    ),
+    "prefixItems": (
+        {"$schema": D2020, "properties": {"a": {"prefixItems": [{}, PII]}}},
+        {"a": [1, X, 2]},
+        {"a": [1, None, 2]},
+    ),
+    "items after prefixItems": (
+        {"$schema": D2020, "properties": {"a": {"prefixItems": [{}], "items": PII}}},
+        {"a": [1, X, X]},
+        {"a": [1, None, None]},
+    ),
+    "items beside a prefixItems that the draft does not know": (
+        {"properties": {"a": {"prefixItems": [{}], "items": PII}}},
+        {"a": [X, X]},
+        {"a": [None, None]},
+    ),
+    "contains": ({"properties": {"a": {"contains": PII}}}, {"a": [X]}, {"a": [None]}),
+    "unevaluatedItems": (
+        {"$schema": D2020, "properties": {"a": {"prefixItems": [{}], "unevaluatedItems": PII}}},
+        {"a": [1, X]},
+        {"a": [1, None]},
+    ),
+    "patternProperties": (
+        {"patternProperties": {"^x-": PII}},
+        {"x-user": X, "y": 1},
+        {"x-user": None, "y": 1},
+    ),
+    "additionalProperties": (
+        {"properties": {"a": {}}, "patternProperties": {"^b": {}}, "additionalProperties": PII},
+        {"a": 1, "bc": 2, "z": X},
+        {"a": 1, "bc": 2, "z": None},
+    ),
+    "additionalProperties of one branch": (
+        {"allOf": [{"properties": {"a": {}}}, {"additionalProperties": PII}]},
+        {"a": X},
+        {"a": None},
+    ),
+    "unevaluatedProperties": (
+        {"$schema": D2020, "allOf": [{"properties": {"a": {}}}], "unevaluatedProperties": PII},
+        {"a": 1, "z": X},
+        {"a": 1, "z": None},
+    ),
+    "propertyNames": (
+        {"properties": {"a": {"propertyNames": {"allOf": [PII]}}}},
+        {"a": {X: 1}},
+        {"a": None},
+    ),
+    "contentSchema": (
+        {"$schema": D2019, "properties": {"a": {"contentSchema": {"properties": {"b": PII}}}}},
+        {"a": '{"b": "secret"}'},
+        {"a": None},
+    ),
+    "allOf": ({"allOf": [{"properties": {"a": PII}}, {"properties": {"a": {}}}]}, {"a": X}, {"a": None}),
+    "anyOf": ({"anyOf": [{"properties": {"a": PII}}, {}]}, {"a": X}, {"a": None}),
+    "a branch of oneOf that was not taken": (
+        {
+            "oneOf": [
+                {"properties": {"a": {"type": "integer", "pii": True}}},
+                {"properties": {"a": {"type": "string"}}},
+            ]
+        },
+        {"a": X},
+        {"a": None},
+    ),
+    "not": ({"not": {"required": ["z"], "properties": {"a": PII}}}, {"a": X}, {"a": None}),
+    "if": ({"if": {"properties": {"a": PII}}}, {"a": X}, {"a": None}),
+    "then": ({"if": True, "then": {"properties": {"a": PII}}}, {"a": X}, {"a": None}),
+    "else": ({"if": False, "else": {"properties": {"a": PII}}}, {"a": X}, {"a": None}),
+    "dependencies": ({"dependencies": {"b": {"properties": {"a": PII}}, "c": ["d"]}}, {"a": X}, {"a": None}),
+    "dependentSchemas": (
+        {"$schema": D2019, "dependentSchemas": {"a": {"properties": {"a": PII}}}},
+        {"a": X},
+        {"a": None},
+    ),
+    "$ref": (
+        {"definitions": {"p": PII}, "properties": {"a": {"$ref": "#/definitions/p"}}},
+        {"a": X},
+        {"a": None},
+    ),
+    "$ref to an anchor": (
+        {"$schema": D2020, "$defs": {"p": {"$anchor": "p", **PII}}, "properties": {"a": {"$ref": "#p"}}},
+        {"a": X},
+        {"a": None},
+    ),
+    "$ref to an unknown keyword": (
+        {"things": {"p": PII}, "properties": {"a": {"$ref": "#/things/p"}}},
+        {"a": X},
+        {"a": None},
+    ),
+    "$ref relative to an embedded $id": (
+        {
+            "$schema": D2020,
+            "$defs": {"inner": {"$id": "inner/", "$defs": {"p": PII}, "properties": {"b": {"$ref": "#/$defs/p"}}}},
+            "properties": {"a": {"$ref": "inner/"}},
+        },
+        {"a": {"b": X}},
+        {"a": {"b": None}},
+    ),
+    "beside a $ref, where the draft ignores it": (
+        {"definitions": {"p": {}}, "properties": {"a": {"$ref": "#/definitions/p", **PII}}},
+        {"a": X},
+        {"a": None},
+    ),
+    "a recursive $ref": (
+        {"properties": {"name": PII, "child": {"$ref": "#"}}},
+        {"name": X, "child": {"name": X, "child": {"name": X, "n": 1}}},
+        {"name": None, "child": {"name": None, "child": {"name": None, "n": 1}}},
+    ),
+    "$recursiveRef": (
+        {"$schema": D2019, "$recursiveAnchor": True, "properties": {"name": PII, "child": {"$recursiveRef": "#"}}},
+        {"child": {"name": X}},
+        {"child": {"name": None}},
+    ),
+    "$dynamicRef to another place": (
+        {
+            "$schema": D2020,
+            "$defs": {
+                "list": {
+                    "$id": "list",
+                    "items": {"$dynamicRef": "#item"},
+                    "$defs": {"i": {"$dynamicAnchor": "item"}},
+                },
+                "mine": {"$dynamicAnchor": "item", "properties": {"b": PII}},
+            },
+            "properties": {"a": {"$ref": "list"}},
+        },
+        {"a": [{"b": X}]},
+        {"a": [{"b": None}]},
+    ),
+    "a schema of draft 4": (
+        {"$schema": "http://json-schema.org/draft-04/schema#", "properties": {"a": {"items": PII}}},
+        {"a": [X]},
+        {"a": [None]},
+    ),
+}
+
+
+class TestPlaces:
+    @pytest.mark.parametrize("schema, event, expected", PLACES.values(), ids=PLACES)
+    def test_flag_counts(self, schema, event, expected):
+        """And values beside the flagged one are recorded."""
+        assert recorded(schema, event) == expected
+
+    @pytest.mark.parametrize("schema, event, expected", PLACES.values(), ids=PLACES)
+    def test_category_counts_in_the_same_places(self, schema, event, expected):
+        """Unless it is allowed."""
+        schema = _with_category(schema)
+
+        assert recorded(schema, event) == expected
+        assert recorded(schema, event, options={"allowed_categories": ["c"]}) == event
+
+    def test_flag_of_another_schema_counts(self):
+        """A `$ref` reaches other schemas, whichever is registered first."""
+        other = {"$id": "https://example.org/person", "version": 1, "properties": {"name": PII}}
+
+        assert recorded({"properties": {"a": {"$ref": "person"}}}, {"a": {"name": X}}, other) == {"a": {"name": None}}
+
+    def test_property_called_pii_is_no_flag(self):
+        """Neither is one called categories."""
+        event = {"pii": True, "categories": "some"}
+
+        assert recorded({"properties": {"pii": {}, "categories": {}}}, event) == event
+
+    @pytest.mark.parametrize("annotation", [{"pii": False}, {"categories": []}, {"categories": ["unrestricted"]}])
+    def test_annotation_that_flags_nothing(self, annotation):
+        """It is as if it were not there."""
+        assert recorded({"properties": {"a": annotation}}, {"a": 1}) == {"a": 1}
+
+
+def _with_category(schema):
+    if isinstance(schema, list):
+        return [_with_category(item) for item in schema]
+    if not isinstance(schema, dict):
+        return schema
+    changed = {name: _with_category(item) for name, item in schema.items() if name != "pii"}
+    return changed | {"categories": ["c"]} if "pii" in schema else changed
+
+
+class TestAnnotations:
+    @pytest.mark.parametrize(
+        "annotation, message",
+        [
+            ({"pii": "yes"}, "at /properties/a: pii must be true or false, not 'yes'"),
+            ({"pii": 1}, "pii must be true or false, not 1"),
+            ({"categories": "personal"}, "categories must be a list of texts"),
+            ({"categories": [""]}, "categories must be a list of texts"),
+            ({"categories": {"a": 1}}, "categories must be a list of texts"),
+        ],
+    )
+    def test_mistake_is_an_error(self, event_log, annotation, message):
+        """Not a flag that nobody sees."""
+        with pytest.raises(ValueError, match=message):
+            event_log.register_schema({"$id": ID, "version": 1, "properties": {"a": annotation}})
+
+    def test_mistake_where_registration_cannot_look_counts_as_a_flag(self):
+        """In a keyword that JSON Schema does not know, but a `$ref` reaches."""
+        schema = {"things": {"p": {"pii": "yes"}}, "properties": {"a": {"$ref": "#/things/p"}}}
+
+        assert recorded(schema, {"a": X}) == {"a": None}
+
+
+class TestHostileSchema:
+    def test_tangled_schema_is_flagged_as_a_whole(self, monkeypatch):
+        """Rather than followed for ever; not even names are recorded then."""
+        monkeypatch.setattr(flags, "MAX_LINKS", 100)
+        names = [f"d{number}" for number in range(50)]
+        definitions = {name: {"allOf": [{"$ref": f"#/definitions/{other}"}]} for name, other in pairwise(names)}
+        definitions["d49"] = {"properties": {"z": PII}}
+        schema = {"definitions": definitions, "properties": {"a": {"$ref": "#/definitions/d0"}}}
+
+        assert recorded(schema, {"a": 1}) == {}
+
+    def test_many_ways_through_a_recursive_schema_cost_no_memory(self, event_log):
+        """Places that are alike are one place."""
+        names = "abcdef"
+        schema = {"$id": ID, "version": 1, "properties": {name: {"$ref": "#"} for name in names} | {"p": PII}}
+        event_log.register_schema(schema)
+        for number in range(200):
+            event = {"p": X}
+            for step in range(12):
+                event = {names[(number >> step) % 6]: event, "p": X}
+            event_log.record_event(ID, 1, event)
+        redaction = event_log._policy.redaction(event_log._registry.current.compiled(ID, 1).event_type)
+
+        assert len(redaction._steps) < 20
+
+    def test_deep_event_is_followed(self, event_log):
+        """To the last level that an event may have."""
+        event_log.register_schema({"$id": ID, "version": 1, "properties": {"p": PII, "c": {"$ref": "#"}}})
+        event = {"p": X}
+        for _ in range(300):
+            event = {"c": event}
+        recorded = event_log.record_event(ID, 1, event)
+        for _ in range(300):
+            recorded = recorded["c"]
+
+        assert recorded == {"p": None}
+
+
+class TestPickle:
+    def test_flags_pass_to_another_process(self):
+        """With a record, since a handler there may have its own policy."""
+        sink = EventSink()
+        log = EventLog(handlers=[sink], allowed_schemas=[ID])
+        log.register_schema({"$id": ID, "version": 1, "properties": {"a": {"$ref": "#"}, "b": PII}})
+        log.record_event(ID, 1, {})
+        record = pickle.loads(pickle.dumps(sink.records[0]))
+
+        assert record.event_type.flags.root.of_property("a").of_property("b").pii == "#/properties/b"
