@@ -70,7 +70,8 @@ class ExporterOptions:
 def _check_url(name: str, value: str | None) -> None:
     if value is None or (value.startswith(("http://", "https://")) and urlsplit(value).hostname):
         return
-    raise ValueError(f"{name} {value!r} is no URL; write http://host:4318, or https:// for TLS")
+    shown = re.sub(".*@", "", value, flags=re.DOTALL)  # without credentials
+    raise ValueError(f"{name} {shown!r} is no URL; write http://host:4318, or https:// for TLS")
 
 
 def _check_choice(name: str, value: str | None, choices: Sequence[str]) -> None:

@@ -142,6 +142,7 @@ class TestArguments:
         [
             ({"endpoint": "collector:4318"}, "endpoint 'collector:4318' is no URL; write http://host:4318"),
             ({"endpoint": "http://"}, "is no URL"),
+            ({"endpoint": "me:secret@collector"}, "^endpoint 'collector' is no URL"),
             ({"protocol": "http/json"}, "protocol 'http/json' is unknown; use one of http/protobuf, grpc"),
             ({"compression": "zip"}, "compression 'zip' is unknown; use one of gzip, deflate, none"),
             ({"compression": "deflate", "protocol": "grpc"}, "not offered over grpc"),

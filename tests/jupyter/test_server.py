@@ -13,6 +13,7 @@ from jupyter_otel_telemetry.receiver import OTLPReceiver
 
 EVENTS = "https://events.jupyter.org/jupyter_server"
 CONTENTS, KERNELS = f"{EVENTS}/contents_service/v1", f"{EVENTS}/kernel_actions/v1"
+GATEWAY = f"{EVENTS}/gateway_client/v1"
 ENABLED = {"ServerApp": {"jpserver_extensions": {"jupyter_otel_telemetry": True}}}
 DOCUMENTED = json.loads(documented("jupyter-server.md", "json"))
 LATE_ID = "https://example.org/late"
@@ -113,6 +114,19 @@ class TestKernels:
             assert (log.attributes["jupyter.event.status"], log.severity_text) == ("success", "INFO")
 
 
+class TestGateway:
+    def test_requests_to_a_gateway_arrive(self, run_server, server, otlp_receiver):
+        """Another server stands for a Kernel Gateway, whose API it has."""
+        gateway = {"url": server.url, "auth_token": server.token}
+        client = run_server(ENABLED | {"GatewayClient": gateway})
+        kernel = client.do("POST", "kernels", json={"name": "python3"})["id"]
+        client.do("DELETE", f"kernels/{kernel}")
+        client.stop()
+        logs = [log for log in otlp_receiver.wait_for(1) if log.event_name == GATEWAY]
+
+        assert {event(log)["status"] for log in logs} == {"success"}
+
+
 class TestFrontEndEvents:
     def post(self, server, **changes):
         data = {"action": "save", "path": "made-up.ipynb"} | changes.pop("data", {})
@@ -154,6 +168,14 @@ class TestFrontEndEvents:
 
         assert answer.status_code == 400
         assert f"the properties {name} are reserved" in answer.json()["message"]
+        assert receiver.logs == []
+
+    @pytest.mark.parametrize("data", [None, 5, "text", [], ["__schema__"]])
+    def test_what_is_no_event_is_refused(self, server, receiver, data):
+        """By an answer, not by a failure."""
+        answer = server.api("POST", "events", json={"schema_id": CONTENTS, "version": "1", "data": data})
+
+        assert answer.status_code == 400
         assert receiver.logs == []
 
     @pytest.mark.parametrize(
