@@ -92,9 +92,11 @@ def _kernel(action: str, kernel_id: str, outcome: str) -> dict[str, Any]:
 
 def _cell(user: str, path: str, cell: int, duration_ms: float, error: str | None = None) -> dict[str, Any]:
     outcome = {"status": "ok"} if error is None else {"status": "error", "error": error}
-    return {"user": user, "notebook": {"path": path, "cell": cell}, "duration_ms": duration_ms, **outcome}
+    notebook = {"path": path, "cell": cell}
+    return {"user": user, "notebook": notebook, "source": _SOURCE, "duration_ms": duration_ms, **outcome}
 
 
+_SOURCE = 'patients = read_csv("~/patients.csv")'
 _NO_KERNEL = {"action": "start", "status": "error", "status_code": 500, "msg": "No such kernel named julia"}
 _DAY = (
     _Moment("08:57:41", _SERVER, _server("start", "ada")),
@@ -296,6 +298,8 @@ class _Report:
         table = _columns(2)
         not_allowed = f"record_event returned {self._outcome.not_allowed}: {_GATEWAY} is not in allowed_schemas"
         table.add_row(Text("not allowed", "yellow"), Text(not_allowed))
+        withheld = "the source of cells is flagged as personal (pii: true), so that null is recorded instead"
+        table.add_row(Text("withheld", "yellow"), Text(withheld))
         table.add_row(Text("invalid", "red"), Text(f"ValidationError: {self._outcome.complaint}"))
         return table
 

@@ -89,7 +89,7 @@ def attributes(line):
     for name, value in line.items():
         if isinstance(value, dict):
             expected |= {f"jupyter.event.{name}.{key}": item for key, item in value.items()}
-        elif not name.startswith("__"):
+        elif not name.startswith("__") and value is not None:
             expected[RENAMED.get(name, f"jupyter.event.{name}")] = value
     return expected
 
@@ -143,9 +143,17 @@ class TestOutcome:
         assert 14 <= recorded <= 20
 
     def test_what_was_kept_out_is_explained(self, finished):
-        """A schema that is not allowed, and an event that is invalid."""
+        """A schema that is not allowed, a property that is personal, and an event that is invalid."""
         assert re.search(r"not allowed  record_event returned None: \S+/gateway_client/v1 is", finished.stdout)
+        assert re.search(r"withheld +the source of cells is flagged as personal", finished.stdout)
         assert re.search(r"invalid .* ValidationError: event does not match schema", finished.stdout)
+
+    def test_what_is_withheld_is_on_neither_side(self, kept):
+        """Nor is its text in the display string."""
+        lines, logs = kept
+
+        assert [line["source"] for line in lines if "source" in line] == [None, None, None]
+        assert "patients" not in json.dumps([lines, logs])
 
     def test_next_step_works_when_pasted(self, finished, otlp_receiver):
         """The four lines of Python send an event to whoever listens."""
