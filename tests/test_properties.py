@@ -612,10 +612,16 @@ CAPSULES = st.builds(lambda envelope, rest: envelope | rest, envelopes, properti
 MESSAGES = CAPSULES | properties | mess | st.sampled_from(["%s", "%d %d", "%(x)s", "%"])
 
 
+class Record(logging.LogRecord):
+    """One that can be printed, whatever its message is."""
+
+    __repr__ = object.__repr__
+
+
 @st.composite
 def foreign_records(draw, messages):
     """What other libraries may put into a log record."""
-    record = logging.LogRecord(
+    record = Record(
         draw(st.sampled_from(["name", "", "\ud800"])),
         draw(st.sampled_from([0, 5, 10, 20, 21, 50, 1000, -1])),
         "path",
@@ -637,6 +643,14 @@ class TestForeignRecord:
 
         assert "\n" not in line
         assert "__timestamp__" in read_strictly(line.encode())
+
+    @pytest.mark.parametrize("timestamp", [Hostile, lambda: None, lambda: 1, lambda: "?", bytes, list])
+    def test_of_an_unreadable_time_has_that_of_its_arrival(self, timestamp):
+        """An event is an event."""
+        record = Record("e", 20, "", 0, {"__schema__": ID, "__timestamp__": timestamp()}, None, None)
+        record.created = 1767323045.0
+
+        assert '"__timestamp__":"2026-01-02T03:04:05.000000Z"' in JSONLinesFormatter().format(record)
 
     @given(record=foreign_records(MESSAGES))
     @examples(200)
