@@ -13,7 +13,7 @@ from traitlets.config.loader import DeferredConfig, LazyConfigValue
 
 from jupyter_otel_telemetry import sources
 from jupyter_otel_telemetry.dispatch import Dispatcher
-from jupyter_otel_telemetry.errors import SchemaSourceError
+from jupyter_otel_telemetry.errors import PolicyError, SchemaSourceError
 from jupyter_otel_telemetry.explain import Destination, explanations
 from jupyter_otel_telemetry.hooks import Listener, Listeners, Modifier, ModifierFailed, Modifiers
 from jupyter_otel_telemetry.jsondata import copy_again
@@ -32,7 +32,8 @@ if TYPE_CHECKING:
 
     from traitlets import Bunch
 
-    from jupyter_otel_telemetry.registry import Schemas
+    from jupyter_otel_telemetry.redaction import Redaction
+    from jupyter_otel_telemetry.registry import CompiledSchema, Schemas
     from jupyter_otel_telemetry.schema import Schema
 
 __all__ = ["EventLog"]
@@ -106,7 +107,7 @@ class EventLog(LoggingConfigurable):
 
     def __init__(self, **kwargs: Any) -> None:
         self._lock = threading.Lock()
-        trouble = TroubleLog(lambda: self.log)
+        self._trouble = trouble = TroubleLog(lambda: self.log)
         self._dispatcher = Dispatcher(trouble)
         self._registry = SchemaRegistry(self._approve)
         self._policy: Policy | None = None
@@ -161,15 +162,20 @@ class EventLog(LoggingConfigurable):
         self._unchecked_ids = _check(policy, value("handlers"), schemas, {schema_id for schema_id, _ in schemas})
         return policy
 
-    def _approve(self, schemas: Schemas, new: Schema) -> None:
-        """Check what the policies say of a schema that is about to be registered, or of those that waited for it."""
+    def _approve(self, schemas: Schemas, new_ids: set[str]) -> None:
+        """Check what the policies say of schemas that are about to be registered, or that waited for them."""
         if self._policy is not None:
-            ids = {new.id, *self._unchecked_ids}
-            self._unchecked_ids = _check(self._policy, self.handlers, schemas, ids)
+            self._unchecked_ids = _check(self._policy, self.handlers, schemas, new_ids | self._unchecked_ids)
 
     def _load_config(self, cfg: Config, section_names: Any = None, traits: Any = None) -> None:
         """Load from configuration, but without the deep copy of `handlers`, most of which cannot be copied."""
         config = self._find_my_config(cfg)
+        allowed = config.get("allowed_schemas")
+        if (
+            isinstance(allowed, LazyConfigValue) and "update" in allowed.to_dict()
+        ):  # c.EventLog.allowed_schemas.update(…)
+            # traitlets would update the default, which is a list, and so do nothing.
+            config["allowed_schemas"] = allowed.get_value({})
         if "handlers" in config:
             handlers = config["handlers"]
             if isinstance(handlers, LazyConfigValue):  # c.EventLog.handlers.append(…)
@@ -233,17 +239,17 @@ class EventLog(LoggingConfigurable):
             SchemaSourceError: `folder` is no folder, or some files hold no schema; the others are registered.
 
         """
-        registered: list[tuple[str, str]] = []
+        parsed: list[Schema] = []
         problems: list[str] = []
         for path in sources.read_folder_paths(folder):
             try:
-                schema = self._registry.register(sources.read_file(path))
-                registered.append(schema.key)
+                parsed.append(self._registry.parse(sources.read_file(path)))
             except Exception as error:  # noqa: BLE001 - collected: one bad file must not hide the others
                 problems.append(f"{Path(path).relative_to(folder)}: {str(error).splitlines()[0]}")
+        self._registry.register_parsed(parsed)
         if problems:
             raise SchemaSourceError(str(folder), f"{len(problems)} bad files; " + "; ".join(problems))
-        return registered
+        return [schema.key for schema in parsed]
 
     def add_modifier(self, fn: Modifier, schema_id: str | None = None) -> None:
         """Let `fn` change events, of one schema or (None) of all, before they are validated.
@@ -300,21 +306,16 @@ class EventLog(LoggingConfigurable):
         policy = self._policy
         if policy is None or not policy.was_made_from(self.allowed_schemas):
             policy = self._remade_policy()
+            if policy is None:
+                return None
         if policy.entry_for(schema_id) is None or not (self._dispatcher.handlers or self._listeners):
             return None
         time_ns = None if timestamp_override is None else datetime_to_ns(timestamp_override)
-        redaction = None
         try:
-            compiled = self._registry.current.compiled(schema_id, version)
-            redaction = policy.redaction(compiled.event_type)
-            if self._modifiers:
-                event = self._modifiers.apply(compiled.schema, compiled.validator.json_copy(event))
-            event = compiled.validator.checked(event)
+            compiled, redaction, event = self._checked(policy, schema_id, version, event)
         except ModifierFailed:
             return None
         except Exception as error:
-            if redaction is not None:
-                compiled.validator.censor(error, redaction)
             if self.on_invalid == "raise":
                 raise
             self._log_invalid(error)
@@ -333,25 +334,48 @@ class EventLog(LoggingConfigurable):
         Returns:
             A mapping for each schema and handler (without handlers, for the `EventLog`), as JSON could have it:
             `schema` and `version`; `destination`, the handler; `allowed`, whether it gets events of the schema;
-            `because`, the entries that say so, or what says no; and `properties`, a list of `property`, `outcome`
+            `because`, the entries that say so, or what says no; `is_complete`, false only of a schema that describes
+            more than ten thousand properties; and `properties`, a list of `property`, `outcome`
             ("recorded", "withheld" or "pseudonymized") and `reason`. A property is a dotted path that passes arrays
             unseen. `*` stands for any property that is not described, `/…/` for those whose name matches the
             pattern, `[]` for the items of an array where it is not of them all that the same is true.
 
         Raises:
             SchemaNotRegistered: a schema needs another one, by `$ref`, that is not registered.
+            PolicyError: `allowed_schemas` was changed in place to what it must not be.
 
         """
-        policy = self._remade_policy()
+        policy = self._policy = self._checked_policy()
         destinations = [
             Destination(_shown(handler), (policy, *policies_of(handler))) for handler in self._dispatcher.handlers
         ] or [Destination(type(self).__name__, (policy,))]
         return explanations(self._registry.current, destinations)
 
-    def _remade_policy(self) -> Policy:
-        """Make the policy anew, since `allowed_schemas` was changed in place."""
-        self._policy = policy = self._checked_policy()
+    def _remade_policy(self) -> Policy | None:
+        """Make the policy anew, since `allowed_schemas` was changed in place; None: to something that is none."""
+        try:
+            self._policy = policy = self._checked_policy()
+        except PolicyError as error:
+            self._trouble.failed(self, f", and nothing is recorded: {error}", traceback=False)
+            return None
+        self._trouble.worked(self)
         return policy
+
+    def _checked(
+        self, policy: Policy, schema_id: str, version: Any, event: Any
+    ) -> tuple[CompiledSchema, Redaction | None, dict[str, Any]]:
+        """Return a schema, what its events lose by the policy, and a copy of an event as modifiers leave it, if valid."""
+        compiled = self._registry.current.compiled(schema_id, version)
+        redaction = policy.redaction(compiled.event_type)
+        try:
+            if self._modifiers:
+                event = self._modifiers.apply(compiled.schema, compiled.validator.json_copy(event))
+            return compiled, redaction, compiled.validator.checked(event)
+        except Exception as error:
+            problem = error if redaction is None else compiled.validator.censored(error, redaction)
+            if problem is error:
+                raise
+        raise problem  # out here, where Python does not note the first one with it
 
     def _log_invalid(self, error: Exception) -> None:
         with self._lock:

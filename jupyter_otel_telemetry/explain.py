@@ -58,6 +58,7 @@ def _explained(compiled: CompiledSchema, destination: Destination) -> dict[str, 
         "destination": destination.name,
         "allowed": True,
         "because": [],
+        "is_complete": True,
         "properties": [],
     }
     root = compiled.flags.root if destination.sees_flags else None
@@ -74,21 +75,30 @@ def _explained(compiled: CompiledSchema, destination: Destination) -> dict[str, 
     if not steps:
         explanation["because"].append("no allowed_schemas")
         steps.append(("", Redaction(Options(), root, lambda value: value).root))
-    rows = _Place("", compiled.flags.root, steps, frozenset()).rows_below()
+    rows = list(islice(_Place("", compiled.flags.root, steps, frozenset(), set()).rows_below(), MAX_ROWS + 1))
+    explanation["is_complete"] = len(rows) <= MAX_ROWS
     explanation["properties"] = [
-        {"property": row.property, "outcome": row.outcome.value, "reason": row.reason}
-        for row in islice(rows, MAX_ROWS)
+        {"property": row.property, "outcome": row.outcome.value, "reason": row.reason} for row in rows[:MAX_ROWS]
     ]
     return explanation
 
 
 class _Place(NamedTuple):
-    """A place in events: its path, what the schema and what each policy says of it, and the locations above."""
+    """A place in events: its path, what the schema and what each policy says of it.
+
+    `above` are the keys of the places that it lies in; `told` is what has a row already, or has been followed.
+    """
 
     path: str
     location: Location
     steps: list[tuple[str, Step]]
-    above: frozenset[Location]
+    above: frozenset[Any]
+    told: set[Any]
+
+    @property
+    def key(self) -> Any:
+        """What two places have in common of which the same is true."""
+        return self.location, *(step for _, step in self.steps)
 
     def row(self) -> _Row:
         """Return what becomes of the values here: what the strictest policy says."""
@@ -98,8 +108,16 @@ class _Place(NamedTuple):
 
     def rows(self) -> Iterator[_Row]:
         """Yield the rows of this place, and of all below."""
-        yield self.row()
-        if self.location not in self.above and not any(step.is_final for _, step in self.steps):
+        if self.path not in self.told:
+            self.told.add(self.path)
+            yield self.row()
+        yield from self._rows_inside()
+
+    def _rows_inside(self) -> Iterator[_Row]:
+        if self.key in self.above or (self.path, self.key) in self.told:
+            return
+        self.told.add((self.path, self.key))
+        if not any(step.is_final for _, step in self.steps):
             yield from self.rows_below()
 
     def rows_below(self) -> Iterator[_Row]:
@@ -112,10 +130,13 @@ class _Place(NamedTuple):
                 yield from self._property(path, location.of_property(path)).rows()
         for pattern in location.patterns:
             yield from self._unnamed(f"/{pattern}/", location.matching(pattern), pattern).rows()
-        if location.takes_others and (location.names or location.patterns or not self.path):
+        if location.takes_others and (
+            location.names or location.patterns or location.other().numbers or not self.path
+        ):
             yield from self._unnamed("*", location.other(), None).rows()
-        for index, item in enumerate(location.items):
-            yield from self._item(index, item)
+        if self.path:  # an event itself is no array
+            for index, item in enumerate(location.items):
+                yield from self._item(index, item)
 
     def _property(self, name: str, location: Location) -> _Place:
         steps = [(where, step.of_property(name)) for where, step in self.steps]
@@ -127,17 +148,16 @@ class _Place(NamedTuple):
 
     def _below(self, name: str, location: Location, steps: list[tuple[str, Step]]) -> _Place:
         path = f"{self.path}.{name}" if self.path else name
-        return _Place(path, location, steps, self.above | {self.location})
+        return _Place(path, location, steps, self.above | {self.key}, self.told)
 
     def _item(self, index: int, location: Location) -> Iterator[_Row]:
         """Yield the row of an item if it says more than that of the array, and what lies below, as of the array."""
         is_last = index == len(self.location.items) - 1
         steps = [(where, step.of_item(index)) for where, step in self.steps]
-        item = _Place(self.path, location, steps, self.above | {self.location})
+        item = _Place(self.path, location, steps, self.above | {self.key}, self.told)
         if (row := item.row()).outcome is not self.row().outcome:
             yield row._replace(property=f"{self.path}[{'' if is_last else index}]")
-        if location not in item.above and not any(step.is_final for _, step in steps):
-            yield from item.rows_below()
+        yield from item._rows_inside()  # noqa: SLF001 - it is one of us
 
     def _undescribed_paths(self) -> Iterator[str]:
         """Yield what options name, but the schema does not, though it lets it stand here."""

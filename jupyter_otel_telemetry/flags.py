@@ -39,11 +39,12 @@ _NO_NAMES: Final[frozenset[str]] = frozenset()
 class Subschema:
     """What one subschema says of the values it applies to, and which subschemas apply to what lies below them.
 
-    Subschemas are known by their number. `where` is a URI reference to this one. `additional` is None without
-    `additionalProperties`, which leaves open what may stand there. `unevaluated` does not speak of the names in
-    `evaluated`, `rest` not of the items before `rest_begins`.
+    Subschemas are known by their number. `where` is a URI reference to this one. `additional` is None where no
+    keyword says that properties which are not described may stand there. `unevaluated` does not speak of the names
+    in `evaluated`, `rest` not of the items before `rest_begins`.
     """
 
+    number: int
     where: str
     pii: bool = False
     categories: frozenset[str] = frozenset()
@@ -57,10 +58,21 @@ class Subschema:
     unevaluated: Numbers = _NONE
     evaluated: frozenset[str] = frozenset()
     forbids_others: bool = False
+    required: frozenset[str] = _NO_NAMES
     prefix: list[Numbers] = field(default_factory=list)
     rest: Numbers = _NONE
     rest_begins: int = 0
     every_item: Numbers = _NONE
+
+    @property
+    def describes_items(self) -> bool:
+        return bool(self.prefix or self.rest or self.every_item)
+
+    @property
+    def describes_properties(self) -> bool:
+        return bool(
+            self.properties or self.patterns or self.unevaluated or self.forbids_others or self.additional is not None
+        )
 
     def below(self) -> Iterator[Numbers]:
         """Yield what applies to anything below a value."""
@@ -81,7 +93,13 @@ class Subschema:
         return (self.additional or _NONE) | unevaluated
 
     def of_item(self, index: int) -> Numbers:
-        """Return what applies to the item at an index."""
+        """Return what applies to the item at an index.
+
+        Of a value that could be an object or an array, what is said of an object is meant of each item of an array,
+        too: paths pass arrays unseen, and nobody gets round a flag by a pair of brackets.
+        """
+        if not self.describes_items and self.describes_properties and (not self.types or "array" in self.types):
+            return frozenset({self.number})
         found = self.prefix[index] if index < len(self.prefix) else _NONE
         return found | self.every_item | (self.rest if index >= self.rest_begins else _NONE)
 
@@ -220,19 +238,20 @@ class Location:
         if not (self._has_properties or self._has_items):
             return True
         return any(
-            name in s.properties or s.additional is not None or any(matches(pattern, name) for pattern in s.patterns)
+            name in s.properties
+            or name in s.required
+            or s.additional is not None
+            or any(matches(pattern, name) for pattern in s.patterns)
             for s in self._subschemas
         )
 
     @cached_property
     def _has_properties(self) -> bool:
-        return any(
-            s.properties or s.patterns or s.forbids_others or s.additional is not None for s in self._subschemas
-        )
+        return any(subschema.describes_properties for subschema in self._subschemas)
 
     @cached_property
     def _has_items(self) -> bool:
-        return any(s.prefix or s.rest or s.every_item for s in self._subschemas)
+        return any(subschema.describes_items for subschema in self._subschemas)
 
     def _may_be(self, kind: str) -> bool:
         typed = [subschema.types for subschema in self._subschemas if subschema.types]
@@ -277,7 +296,7 @@ def read_flags(documents: SchemaDocuments) -> SchemaFlags:
     try:
         return _Reader(documents).read()
     except _TooTangledError:
-        return SchemaFlags([Subschema("#, which is too tangled to be read", pii=True)], frozenset({0}))
+        return SchemaFlags([Subschema(0, "#, which is too tangled to be read", pii=True)], frozenset({0}))
 
 
 class _TooTangledError(Exception):
@@ -318,7 +337,7 @@ class _Reader:
             return _NONE
         number = self._numbers.setdefault(id(schema), len(self._subschemas))
         if number == len(self._subschemas):
-            self._subschemas.append(Subschema(where))
+            self._subschemas.append(Subschema(number, where))
             self._waiting.append((self._subschemas[-1], _Keywords(self, schema, resolver, where)))
         return frozenset({number})
 
@@ -337,7 +356,8 @@ class _Reader:
     ) -> Iterator[tuple[Any, Resolver[Any]]]:
         try:
             found = resolver.lookup(reference)
-        except Unresolvable:  # in a place that the draft does not take for a schema, where nobody has looked
+        except (Unresolvable, AttributeError, TypeError, ValueError):
+            # In a place that the draft does not take for a schema, where nobody has looked.
             subschema.pii = True
         else:
             yield found.contents, found.resolver
@@ -387,7 +407,7 @@ def _read_annotations(subschema: Subschema, schema: dict[str, Any]) -> None:
     # What is no annotation, where registration could not see it, is taken for the strongest one.
     subschema.pii = schema.get("pii", False) is not False or not are_categories(categories)
     types = schema.get("type", [])
-    subschema.types = (types,) if isinstance(types, str) else tuple(types)
+    subschema.types = (types,) if isinstance(types, str) else tuple(types if isinstance(types, list) else ())
 
 
 def _read_in_place(subschema: Subschema, keywords: _Keywords) -> None:
@@ -406,8 +426,14 @@ def _read_object(subschema: Subschema, keywords: _Keywords) -> None:
     subschema.unevaluated = keywords.single("unevaluatedProperties")
     others = [keywords.schema.get(keyword) for keyword in ("additionalProperties", "unevaluatedProperties")]
     subschema.forbids_others = False in others
+    required = keywords.schema.get("required")
+    subschema.required = frozenset(filter(_is_text, required if isinstance(required, list) else ()))
     if any(isinstance(schema, dict) or schema is True for schema in others):
         subschema.additional = keywords.single("additionalProperties")
+
+
+def _is_text(value: Any) -> bool:
+    return isinstance(value, str)
 
 
 def _read_array(subschema: Subschema, keywords: _Keywords, *, prefix_counts: bool) -> None:

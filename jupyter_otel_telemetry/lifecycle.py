@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import atexit
 import logging
+import multiprocessing
 import os
 import threading
 import time
@@ -37,9 +38,15 @@ class _Pipeline:
         self.lock = threading.Lock()
         self._has_ended = False
 
+    def drop(self) -> None:
+        """Note that the handler is gone; from now on the time runs in which all must be delivered."""
+        self.is_dropped = True
+        self._delivery.give_up_in(FLUSH_TIMEOUT_S)
+
     def end(self) -> None:
         """Deliver what the pipeline holds, in bounded time, and stop; if that is under way, wait for it."""
-        self._delivery.give_up_in(FLUSH_TIMEOUT_S)
+        if not self.is_dropped:
+            self._delivery.give_up_in(FLUSH_TIMEOUT_S)
         with self.lock:
             if not self._has_ended:
                 self._has_ended = True
@@ -66,11 +73,11 @@ class _Pipelines:
         with self._lock:
             self._open.add(pipeline)
             if not self._has_thread:
-                self._has_thread = True
                 threading.Thread(target=self._end_dropped, name="otlp-end", daemon=True).start()
+                self._has_thread = True
 
     def drop(self, pipeline: _Pipeline) -> None:
-        pipeline.is_dropped = True
+        pipeline.drop()
         self._dropped.put(pipeline)
 
     def _end_dropped(self) -> None:
@@ -110,8 +117,8 @@ def end_when_unused(handler: logging.Handler, provider: LoggerProvider, delivery
     weakref.finalize(handler, _pipelines.drop, pipeline).atexit = False
     atexit.unregister(_pipelines.end_all)
     atexit.register(_pipelines.end_all)
-    _flush_at_end_of_child(handler)
-    multiprocessing_util.register_after_fork(handler, _flush_at_end_of_child)
+    if multiprocessing.parent_process() is not None:
+        _end_with_child(_pipelines)
 
 
 def within(timeout_s: float, function: Callable[[], Any]) -> Any:
@@ -132,12 +139,9 @@ def _start(function: Callable[[], object]) -> Callable[[float], None]:
     return thread.join
 
 
-def _flush_at_end_of_child(handler: logging.Handler) -> None:
-    """Flush when a child process of multiprocessing ends, which does not call what atexit knows."""
-    multiprocessing_util.Finalize(handler, _flush, args=(weakref.ref(handler),), exitpriority=10)
+def _end_with_child(pipelines: _Pipelines) -> None:
+    """Let pipelines end with a child process of multiprocessing, which does not call what atexit knows."""
+    multiprocessing_util.Finalize(None, pipelines.end_all, exitpriority=10)
 
 
-def _flush(handler: weakref.ref[logging.Handler]) -> None:
-    alive = handler()
-    if alive is not None:
-        alive.flush()
+multiprocessing_util.register_after_fork(_pipelines, _end_with_child)

@@ -14,7 +14,7 @@ from jupyter_otel_telemetry._version import __version__
 from jupyter_otel_telemetry.lifecycle import FLUSH_TIMEOUT_S, end_when_unused, within
 from jupyter_otel_telemetry.privacy import Policy
 from jupyter_otel_telemetry.pseudonyms import find_pseudonym_key
-from jupyter_otel_telemetry.record import SCOPE_NAME, EventRecord
+from jupyter_otel_telemetry.record import SCOPE_NAME, EventRecord, has_lost_its_form
 from jupyter_otel_telemetry.trouble import TroubleLog
 
 if TYPE_CHECKING:
@@ -141,6 +141,8 @@ class OTLPHandler(LoggingHandler):
                     event = _seen_through(self.policy, event, is_foreign=event is not record)
                 if event is not None:
                     self._emit_event(event)
+            elif self.policy is not None and has_lost_its_form(record):
+                raise ValueError("an event that another handler has made an ordinary record of passes no policy")
             elif is_instrumentation_enabled():  # else it is an exporter that logs
                 if self._delivery is not None:
                     self._delivery.count_emitted()

@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import copy
+import fnmatch
 import re
 from collections.abc import Callable, Collection, Mapping
 from dataclasses import fields
 from difflib import get_close_matches
+from itertools import islice
+from logging.handlers import MemoryHandler
 from typing import TYPE_CHECKING, Any, Final
 
 from jupyter_otel_telemetry.errors import PolicyError, SchemaNotRegistered
@@ -127,7 +130,7 @@ class Policy:
 
 def policies_of(handler: Any) -> tuple[Policy, ...]:
     """Return the policy that a logging handler has of its own, if it has one."""
-    policy = getattr(handler, "policy", None)
+    policy = getattr(handler.target if isinstance(handler, MemoryHandler) else handler, "policy", None)
     return (policy,) if isinstance(policy, Policy) else ()
 
 
@@ -142,6 +145,8 @@ def _parsed(option: Any, where: str) -> dict[str, Options]:
     for schema_id in option:
         if not isinstance(schema_id, str) or not schema_id:
             raise PolicyError(f"{where} must hold schema ids, not {schema_id!r}")
+        if schema_id.startswith(("{", "[")):
+            raise PolicyError(f"{where} must hold schema ids; {schema_id!r} looks like JSON that could not be read")
     options = option if isinstance(option, Mapping) else dict.fromkeys(option)
     return {schema_id: _options(value, f"{where}[{schema_id!r}]") for schema_id, value in options.items()}
 
@@ -168,7 +173,8 @@ def _specificity(pattern: str) -> tuple[int, str]:
 
 
 def _compiled(pattern: str) -> re.Pattern[str]:
-    return re.compile(re.escape(pattern).replace(r"\*", ".*"), re.DOTALL)
+    # In which only * is special, and which takes no exponential time.
+    return re.compile(fnmatch.translate(re.sub(r"([?[])", r"[\1]", pattern)))
 
 
 def _no_pseudonym(_value: Any) -> None:
@@ -185,7 +191,10 @@ def _check_paths(options: Options, versions: list[CompiledSchema], where: str) -
             top = next(name for root in roots for name in root.names if path.startswith(f"{name}."))
             hint = f"only a top-level property can be allowed, with all that it holds: write {top!r}"
         else:
-            known = dict.fromkeys(name for root in roots for name in (root.names if top_level_only else root.paths()))
-            close = get_close_matches(path, known, 1)
-            hint = f"did you mean {close[0]!r}?" if close else f"it has {', '.join(known) or 'no properties'}"
+            known = list(dict.fromkeys(name for root in roots for name in islice(root.paths(), _MAX_KEPT)))
+            close = get_close_matches(path, (name for name in known if "." not in name or not top_level_only), 1)
+            hint = f"did you mean {close[0]!r}? " if close else f"it has {', '.join(known[:20]) or 'no properties'}. "
+            hint += (
+                "If another version has it, register that one first; a pattern as id may name what is not described"
+            )
         raise PolicyError(f"{where} {option} names {path!r}, which that schema does not have; {hint}")

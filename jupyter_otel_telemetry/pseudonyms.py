@@ -76,9 +76,9 @@ def _read(key_file: str | os.PathLike[str], name: str) -> bytes:
     try:
         with Path(key_file).open("rb") as file:
             return file.read(_MAX_KEY_FILE_BYTES).strip()
-    except OSError as error:
-        problem = f"{name} {os.fspath(key_file)!r} cannot be read: {error.strerror}"
-        raise PolicyError(problem) from error
+    except (OSError, ValueError) as error:  # the latter: no file can have that name
+        reason = getattr(error, "strerror", None) or str(error)
+        raise PolicyError(f"{name} {os.fspath(key_file)!r} cannot be read: {reason}") from error
 
 
 def _checked(key: bytes, name: str) -> bytes:

@@ -8,6 +8,7 @@ holds in its `__dict__` the attributes, ready to leave, and in slots what is not
 from __future__ import annotations
 
 import itertools
+import json
 import logging
 import os
 import random
@@ -32,7 +33,7 @@ from jupyter_otel_telemetry.schema import (
     last_segment,
 )
 
-__all__ = ["ENVELOPE_VERSION", "SCOPE_NAME", "EventRecord", "rfc3339"]
+__all__ = ["ENVELOPE_VERSION", "SCOPE_NAME", "EventRecord", "has_lost_its_form", "rfc3339"]
 
 SCOPE_NAME: Final = "jupyter_otel_telemetry"
 """Name of the instrumentation scope, and so of every record's logger."""
@@ -177,8 +178,11 @@ class EventRecord(logging.LogRecord):
         before, added = self._event_attributes(), self.otlp_attributes()
         other.uid = self.uid
         fields = vars(other)
+        for name in before.keys() - added.keys():
+            fields.pop(name, None)
         for name, value in added.items():
-            if name not in before or (before[name] is not value and name in fields):
+            # What a filter made of a property counts only where the property may be seen as it is.
+            if name not in before or (name in fields and fields[name] == before[name]):
                 fields[name] = value
         return other
 
@@ -191,10 +195,12 @@ class EventRecord(logging.LogRecord):
     def from_foreign(cls, record: logging.LogRecord) -> EventRecord | None:
         """Make an `EventRecord` of an event of `jupyter_events` or `jupyter_telemetry`; None: it is none.
 
-        Their records have a dict as message, in which the properties stand beside `__schema__` and other names
-        that begin with `__`.
+        Their records have a dict as message, or that as JSON, in which the properties stand beside `__schema__` and
+        other names that begin with `__`.
         """
         capsule = record.msg
+        if isinstance(capsule, str) and capsule[:1] == "{" and '"__schema__"' in capsule and not record.args:
+            capsule = _parsed(capsule)  # a QueueHandler has made text of it
         if not isinstance(capsule, dict) or not isinstance(capsule.get("__schema__"), str):
             return None
         schema_id, version = capsule["__schema__"], capsule.get("__schema_version__", "")
@@ -277,6 +283,19 @@ def datetime_to_ns(moment: datetime) -> int:
     except OverflowError:
         raise ValueError("timestamp_override lies outside the years 1 to 9999 in UTC") from None
     return (moment - _EPOCH) // timedelta(microseconds=1) * 1000
+
+
+def has_lost_its_form(record: logging.LogRecord) -> bool:
+    """Tell whether an ordinary record was made of an event, in a way that nobody can tell its properties any more."""
+    message = record.msg
+    return "jupyter.schema.id" in vars(record) or (isinstance(message, dict) and "__schema__" in message)
+
+
+def _parsed(text: str) -> Any:
+    try:
+        return json.loads(text)
+    except (ValueError, RecursionError):
+        return None
 
 
 def _are_plain(texts: tuple[Any, ...]) -> bool:

@@ -78,8 +78,8 @@ class _Rules:
         return _Rules(*(_rests(paths, f"{name}.") for paths in (self.withheld, self.pseudonymized, self.kept)))
 
     def exceptions(self) -> _Rules:
-        """Return what counts in spite of a flag on all that lies here."""
-        return _Rules(NO_PATHS, self.pseudonymized, self.kept, self.allowed)
+        """Return what counts where all that lies here is withheld: nothing, if nothing of it is to be seen."""
+        return self if self.pseudonymized or self.kept or self.allowed else NO_RULES
 
     def first_names(self) -> set[str]:
         """Return every name that a path could begin with."""
@@ -220,7 +220,8 @@ class Step:
     @property
     def paths(self) -> list[str]:
         """The paths that options name below."""
-        return sorted(self._rules.withheld | self._rules.pseudonymized | self._rules.kept)
+        rules = self._rules
+        return sorted(rules.withheld | rules.pseudonymized | rules.kept | rules.allowed)
 
     def apply(self, value: Any) -> Any:
         """Return what may be seen of a value."""

@@ -79,8 +79,13 @@ class SchemaDocuments:
 
     @property
     def are_all_2020_12(self) -> bool:
-        """Whether all documents are of the draft in which `items` begins after `prefixItems`."""
-        return all(_specification(document) is DRAFT202012 for document in self)
+        """Whether all is of the draft in which `items` begins after `prefixItems`, embedded schemas too."""
+        return all(
+            _specification(subschema) is DRAFT202012
+            for document in self
+            for path, subschema in walk(document)
+            if not path or "$schema" in subschema
+        )
 
 
 def external_references(document: Document) -> list[str]:
@@ -101,10 +106,14 @@ def _check_references(document: Document, registry: Registry[Any]) -> None:
 
 
 def _unresolved(document: Document, registry: Registry[Any]) -> Iterator[str]:
+    checked = {id(subschema) for _, subschema in walk(document)}  # with the document
     for path, base, reference in _references(document):
         try:
-            _check_target(document, path, reference, registry.resolver(base).lookup(reference).contents)
-        except (Unresolvable, AttributeError, TypeError):  # the latter: it points into what is no object
+            target = registry.resolver(base).lookup(reference).contents
+            if id(target) not in checked:
+                _check_target(document, path, reference, target)
+                checked.add(id(target))
+        except (Unresolvable, AttributeError, TypeError, ValueError):  # the latter: it points into what is no object
             uri = base + reference if reference.startswith("#") else urljoin(base, reference)
             if urldefrag(uri).url in registry or reference.startswith("#"):
                 raise jsonschema.SchemaError(

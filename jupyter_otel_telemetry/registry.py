@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from copy import deepcopy
 from dataclasses import dataclass, replace
 from functools import cached_property
@@ -86,16 +86,16 @@ class SchemaRegistry:
     for a new schema with a `$ref`, or now mean this version by it.
 
     Args:
-        approve: is called with what `current` would become and the new schema; what it raises prevents that.
+        approve: is called with what `current` would become and the ids that are new; what it raises prevents that.
 
     """
 
-    def __init__(self, approve: Callable[[Schemas, Schema], None]) -> None:
+    def __init__(self, approve: Callable[[Schemas, set[str]], None]) -> None:
         self._lock = threading.Lock()
         self._approve = approve
         self.current = Schemas({})
 
-    def register(self, schema: Any) -> Schema:
+    def register(self, schema: Any) -> None:
         """Check and keep a schema; one that is already here with the same content changes nothing.
 
         Raises:
@@ -103,18 +103,34 @@ class SchemaRegistry:
             ValueError, jsonschema.SchemaError: see `parse_schema`.
 
         """
+        self.register_parsed([self.parse(schema)])
+
+    def parse(self, schema: Any) -> Schema:
+        """Check a schema, as far as that can be done alone, and whether it may be registered; raise as `register`."""
         new = parse_schema(schema)
         _references(new)  # a $ref that leads nowhere within the schema is found now
-        with self._lock:
-            old = self.current.get(new.key)
-            if old is None:
-                schemas = Schemas({**self.current, new.key: new})
-                self._approve(schemas, new)
-                self.current = schemas
-                return new
-        if difference := _difference(old.document, new.document):
+        old = self.current.get(new.key)
+        if old is not None and (difference := _difference(old.document, new.document)):
             raise SchemaConflict(new.id, new.version, difference)
-        return old
+        return new
+
+    def register_parsed(self, parsed: Sequence[Schema]) -> None:
+        """Keep schemas, all at once, if all of them together are approved.
+
+        Raises:
+            SchemaConflict: an id and version were taken by other content meanwhile.
+
+        """
+        with self._lock:
+            schemas = dict(self.current)
+            for new in parsed:
+                old = schemas.setdefault(new.key, new)
+                if difference := _difference(old.document, new.document):
+                    raise SchemaConflict(new.id, new.version, difference)
+            if len(schemas) > len(self.current):
+                swapped = Schemas(schemas)
+                self._approve(swapped, {new.id for new in parsed})
+                self.current = swapped
 
 
 class RegisteredSchemas(Mapping[Key, dict[str, Any]]):

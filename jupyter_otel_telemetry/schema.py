@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import re
+import uuid
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from difflib import get_close_matches
@@ -90,9 +91,30 @@ class EventType:
     names: PropertyNames = field(default_factory=dict)
     flags: SchemaFlags | None = None
     version_text: str = field(init=False)
+    _made: str = field(init=False)
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "version_text", version_text(self.version))
+        object.__setattr__(self, "_made", uuid.uuid4().hex)
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return _event_type, (self._made, vars(self).copy())
+
+
+_unpickled: dict[str, EventType] = {}
+_MAX_UNPICKLED: Final = 256
+
+
+def _event_type(made: str, fields: dict[str, Any]) -> EventType:
+    """Return the same object for all records of a schema that come from another process: much is compiled of it."""
+    found = _unpickled.get(made)
+    if found is None:
+        found = object.__new__(EventType)
+        vars(found).update(fields)
+        if len(_unpickled) >= _MAX_UNPICKLED:
+            _unpickled.clear()
+        _unpickled[made] = found
+    return found
 
 
 @dataclass(frozen=True, eq=False)

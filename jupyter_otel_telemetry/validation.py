@@ -94,19 +94,18 @@ class EventValidator:
             )
 
     def _invalid(self, path: Path, problem: str, **details: Any) -> jsonschema.ValidationError:
-        return jsonschema.ValidationError(self._message(path, problem), path=path, **details)
+        message = f"event does not match {self._name}: at {json_pointer(path)}, {problem}"
+        return jsonschema.ValidationError(message, path=path, **details)
 
-    def _message(self, path: Path, problem: str) -> str:
-        return f"event does not match {self._name}: at {json_pointer(path)}, {problem}"
-
-    def censor(self, error: Exception, redaction: Redaction) -> None:
-        """Take out of an error's message what stands inside a value that is not recorded as it is."""
+    def censored(self, error: Exception, redaction: Redaction) -> Exception:
+        """Return an error without what stands inside a value that is not recorded as it is, the names there too."""
         if not isinstance(error, jsonschema.ValidationError):
-            return
+            return error
         hidden = redaction.hidden_on(tuple(error.absolute_path))
-        if hidden is not None:
-            rule = error.validator if isinstance(error.validator, str) else "a rule of JSON"
-            error.message = self._message(hidden, f"what is not to be seen breaks {rule}")
+        if hidden is None:
+            return error
+        rule = error.validator if isinstance(error.validator, str) else "a rule of JSON"
+        return self._invalid(hidden, f"what is not to be seen breaks {rule}", validator=rule)
 
     def accepts(self, event: Any) -> bool:
         """Tell whether the fast validator takes the event. False means only that jsonschema must decide."""
@@ -145,13 +144,34 @@ def _refuse(uri: str) -> Any:
 
 @cache
 def _with_safe_patterns(cls: Callable[..., Any]) -> Any:
-    """Replace `re`, whose time can grow exponentially with a hostile event, by jsonschema-rs's matcher."""
+    """Replace `re`, whose time can grow exponentially with a hostile event, by jsonschema-rs's matcher.
+
+    Not where a `$ref` leads to a schema of another draft.
+    """
     keywords = {
         "pattern": _pattern,
         "patternProperties": _pattern_properties,
         "additionalProperties": _additional_properties,
     }
-    return jsonschema.validators.extend(cls, keywords)  # type: ignore[no-untyped-call]  # no annotations there
+    safe: Any = jsonschema.validators.extend(cls, keywords)  # type: ignore[no-untyped-call]  # no annotations there
+    evolve = safe.evolve
+
+    def evolve_safely(self: Any, **changes: Any) -> Any:
+        schema = changes.get("schema")
+        if isinstance(schema, dict) and "$schema" in schema and _dialect_class(schema) is cls:
+            # jsonschema would return to its own class where a $ref reaches a schema that names its draft.
+            changes["schema"] = {keyword: value for keyword, value in schema.items() if keyword != "$schema"}
+        return evolve(self, **changes)
+
+    safe.evolve = evolve_safely
+    return safe
+
+
+def _dialect_class(schema: Document) -> object:
+    try:
+        return validator_class(schema)
+    except ValueError:
+        return None
 
 
 def _pattern(validator: Any, pattern: str, instance: Any, _schema: Any) -> Iterator[jsonschema.ValidationError]:

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import json
+import logging
+import sys
 from collections.abc import Mapping
-from contextlib import suppress
+from contextlib import redirect_stdout, suppress
 from itertools import groupby
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -15,7 +17,8 @@ from rich.table import Table
 from rich.text import Text
 from traitlets import TraitError
 from traitlets.config import Config
-from traitlets.config.loader import JSONFileConfigLoader, PyFileConfigLoader
+from traitlets.config.loader import JSONFileConfigLoader, LazyConfigValue, PyFileConfigLoader
+from traitlets.utils.importstring import import_item
 
 from jupyter_otel_telemetry.cli.output import print_report
 from jupyter_otel_telemetry.cli.shipped import shipped_folders
@@ -29,7 +32,6 @@ if TYPE_CHECKING:
     from rich.console import Console
 
     from jupyter_otel_telemetry.registry import Schemas
-    from jupyter_otel_telemetry.schema import Schema
 
 __all__ = ["explain"]
 
@@ -85,13 +87,17 @@ def explain(config: Path | None, wanted: tuple[str, ...], *, as_json: bool) -> N
 def _load(path: Path) -> Config:
     loader: Any = JSONFileConfigLoader if path.suffix == ".json" else PyFileConfigLoader
     try:
-        loaded: Config = loader(path.name, str(path.parent)).load_config()
-    except Exception as error:  # a configuration is a program, and may raise anything
+        with redirect_stdout(sys.stderr):  # what it prints must not get into the JSON
+            loaded: Config = loader(path.name, str(path.parent)).load_config()
+    except (Exception, SystemExit) as error:  # a configuration is a program, and may raise anything
         raise click.ClickException(f"{path} cannot be loaded: {type(error).__name__}: {error}") from error
-    if not {"EventLog", "EventLogger"} & loaded.keys():
+    sections = [loaded[name] for name in ("EventLog", "EventLogger") if name in loaded]
+    if not sections:
         raise click.ClickException(
             f"{path} configures neither EventLog nor EventLogger, so there is nothing to explain"
         )
+    if not all(isinstance(section, Config) for section in sections):
+        raise click.ClickException(f"{path}: EventLog and EventLogger must be mappings of options")
     return loaded
 
 
@@ -100,11 +106,12 @@ def _explanations(config: Config, wanted: tuple[str, ...]) -> list[dict[str, Any
     log = EventLog(config=Config({"EventLog": _without_open_files(config.get("EventLog", {}))}))
     chosen = _register(log, wanted)
     foreign = _foreign_destinations(config)
-    registry = SchemaRegistry(lambda schemas, new: _check(foreign, schemas, new))
-    for schema in log.schemas.values():
-        registry.register(schema)
+    registry = SchemaRegistry(lambda schemas, new_ids: _check(foreign, schemas, new_ids))
+    registry.register_parsed([registry.parse(schema) for schema in log.schemas.values()])
     found = log.explain() if "EventLog" in config else []
     found += explanations(registry.current, foreign)
+    if not found:
+        raise ValueError("EventLogger has no handlers, so its events go nowhere")
     return sorted(
         (explanation for explanation in found if (explanation["schema"], explanation["version"]) in chosen),
         key=lambda explanation: (explanation["schema"], explanation["version"]),
@@ -113,13 +120,28 @@ def _explanations(config: Config, wanted: tuple[str, ...]) -> list[dict[str, Any
 
 def _without_open_files(section: Mapping[str, Any]) -> dict[str, Any]:
     """Let no handler create its file: it would belong to whoever asked for an explanation."""
-    handlers = section.get("handlers")
-    if not isinstance(handlers, list):
+    if "handlers" not in section:
         return dict(section)
-    delayed = [
-        {**item, "delay": True} if isinstance(item, Mapping) and "filename" in item else item for item in handlers
-    ]
-    return {**section, "handlers": delayed}
+    handlers = _handlers(section)
+    return {**section, "handlers": [_delayed(item) for item in handlers] if isinstance(handlers, list) else handlers}
+
+
+def _handlers(section: Mapping[str, Any]) -> Any:
+    """Return the handlers of a section; a list, unless somebody wrote something else."""
+    handlers = section.get("handlers", [])
+    if isinstance(handlers, LazyConfigValue):  # c.EventLogger.handlers.append(…)
+        handlers = handlers.get_value([])
+    if callable(handlers):
+        handlers = handlers()
+    return list(handlers) if isinstance(handlers, (list, tuple)) else handlers
+
+
+def _delayed(item: Any) -> Any:
+    if isinstance(item, Mapping) and "filename" in item:
+        with suppress(Exception):  # what is wrong with the class is told when it is built
+            if issubclass(import_item(str(item.get("class"))), logging.FileHandler):
+                return {**item, "delay": True}
+    return item
 
 
 def _register(log: EventLog, wanted: tuple[str, ...]) -> set[tuple[str, str]]:
@@ -149,17 +171,19 @@ def _register(log: EventLog, wanted: tuple[str, ...]) -> set[tuple[str, str]]:
 
 def _foreign_destinations(config: Config) -> list[Destination]:
     """Return the handlers of jupyter_events' loggers, which hand over everything to those without a policy."""
-    handlers = config.get("EventLogger", {}).get("handlers", [])
+    handlers = _handlers(config.get("EventLogger", {}))
+    if not isinstance(handlers, list) or not all(isinstance(handler, logging.Handler) for handler in handlers):
+        raise ValueError("EventLogger.handlers must be a list of logging handlers: jupyter_events takes nothing else")
     return [
         Destination(f"{type(handler).__name__}{_FOREIGN}", policies_of(handler), sees_flags=False)
-        for handler in (handlers if isinstance(handlers, list) else [])
+        for handler in handlers
     ]
 
 
-def _check(destinations: list[Destination], schemas: Schemas, new: Schema) -> None:
+def _check(destinations: list[Destination], schemas: Schemas, new_ids: set[str]) -> None:
     for destination in destinations:
         for policy in destination.policies:
-            policy.check(schemas, {new.id})
+            policy.check(schemas, new_ids)
 
 
 def _show(found: list[dict[str, Any]], console: Console) -> None:
