@@ -364,7 +364,7 @@ class EventLog(LoggingConfigurable):
     def _checked(
         self, policy: Policy, schema_id: str, version: Any, event: Any
     ) -> tuple[CompiledSchema, Redaction | None, dict[str, Any]]:
-        """Return a schema, what its events lose by the policy, and a copy of an event as modifiers leave it, if valid."""
+        """Return a schema, what its events lose by the policy, and a copy of an event that is valid."""
         compiled = self._registry.current.compiled(schema_id, version)
         redaction = policy.redaction(compiled.event_type)
         try:

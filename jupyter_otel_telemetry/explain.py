@@ -157,7 +157,7 @@ class _Place(NamedTuple):
         item = _Place(self.path, location, steps, self.above | {self.key}, self.told)
         if (row := item.row()).outcome is not self.row().outcome:
             yield row._replace(property=f"{self.path}[{'' if is_last else index}]")
-        yield from item._rows_inside()  # noqa: SLF001 - it is one of us
+        yield from item._rows_inside()
 
     def _undescribed_paths(self) -> Iterator[str]:
         """Yield what options name, but the schema does not, though it lets it stand here."""

@@ -120,6 +120,32 @@ class TestRows:
 
         assert [path for path, _, _ in rows(schema)] == ["name", "child", "child.name", "child.child"]
 
+    def test_what_options_allow_or_name_below_has_rows(self):
+        """Where the schema does not describe it, or repeats itself."""
+        schema = {"properties": {"a": {}, "child": {"$ref": "#"}}, "additionalProperties": {"pii": True}}
+        options = {"allowed_properties": ["d"], "withheld_properties": ["child.child.child.a"]}
+        found = {path: outcome for path, outcome, _ in rows(schema, options)}
+
+        assert found["d"] == "recorded"
+        assert found["*"] == "withheld"
+        assert found["child.child.child.a"] == "withheld"
+
+    def test_object_of_which_only_the_others_are_described_has_their_row(self):
+        """A mapping from names to values."""
+        schema = {"properties": {"headers": {"type": "object", "additionalProperties": {"pii": True}}}, **CLOSED}
+
+        assert ("headers.*", "withheld") in [(path, outcome) for path, outcome, _ in rows(schema)]
+
+    def test_many_ways_to_the_same_items_are_one(self):
+        """However deep the arrays are."""
+        schema = {"definitions": {"d24": {"properties": {"x": {}}}}}
+        for number in range(24):
+            below = {"$ref": f"#/definitions/d{number + 1}"}
+            schema["definitions"][f"d{number}"] = {"type": "array", "items": [below, below]}
+        schema["properties"] = {"a": {"$ref": "#/definitions/d0"}}
+
+        assert [path for path, _, _ in rows(schema)] == ["a", "a.x", "a.*", "*"]
+
     def test_tangled_schema_ends(self):
         """However many ways lead through it."""
         names = "abcdefghij"

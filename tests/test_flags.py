@@ -7,8 +7,9 @@ from itertools import pairwise
 
 import pytest
 from builders import ID
+from jsonschema import ValidationError
 
-from jupyter_otel_telemetry import EventLog, flags
+from jupyter_otel_telemetry import EventLog, flags, references
 from jupyter_otel_telemetry.testing import EventSink
 
 PII = {"pii": True}
@@ -175,6 +176,27 @@ PLACES = {
         {"a": [{"b": X}]},
         {"a": [{"b": None}]},
     ),
+    "an object that comes as an array": (
+        {"properties": {"a": {"properties": {"b": PII}}}},
+        {"a": [{"b": X}, [{"b": X}]]},
+        {"a": [{"b": None}, [{"b": None}]]},
+    ),
+    "items of an embedded schema of another draft": (
+        {
+            "$schema": D2020,
+            "$defs": {
+                "inner": {
+                    "$id": "https://example.org/inner",
+                    "$schema": "http://json-schema.org/draft-07/schema#",
+                    "prefixItems": [{}],
+                    "items": PII,
+                }
+            },
+            "properties": {"a": {"$ref": "https://example.org/inner"}},
+        },
+        {"a": [X]},
+        {"a": [None]},
+    ),
     "a schema of draft 4": (
         {"$schema": "http://json-schema.org/draft-04/schema#", "properties": {"a": {"items": PII}}},
         {"a": [X]},
@@ -284,14 +306,34 @@ class TestHostileSchema:
 
         assert recorded == {"p": None}
 
+    def test_target_of_many_references_is_checked_once(self, event_log, monkeypatch):
+        """So that registration takes linear time."""
+        checks = []
+        monkeypatch.setattr(references, "_check_target", lambda *_: checks.append(1))
+        properties = {f"p{number}": {"$ref": "#/things/p"} for number in range(50)}
+        event_log.register_schema({"$id": ID, "version": 1, "things": {"p": {}}, "properties": properties})
+
+        assert len(checks) == 1
+
+    def test_pattern_below_a_reference_takes_linear_time(self, event_log):
+        """Also where the reference leads to a schema that names its draft."""
+        schema = {
+            "$schema": "http://json-schema.org/draft-07/schema#",
+            "properties": {"s": {"pattern": "^(a+)+$"}, "c": {"$ref": "#"}},
+        }
+        event_log.register_schema({"$id": ID, "version": 1, **schema})
+        with pytest.raises(ValidationError, match="at /c/s, the value breaks pattern"):
+            event_log.record_event(ID, 1, {"c": {"s": "a" * 60 + "!"}})  # would take longer than anybody lives
+
 
 class TestPickle:
     def test_flags_pass_to_another_process(self):
-        """With a record, since a handler there may have its own policy."""
+        """With a record, since a handler there may have its own policy; once for all records of a schema."""
         sink = EventSink()
         log = EventLog(handlers=[sink], allowed_schemas=[ID])
         log.register_schema({"$id": ID, "version": 1, "properties": {"a": {"$ref": "#"}, "b": PII}})
         log.record_event(ID, 1, {})
         record = pickle.loads(pickle.dumps(sink.records[0]))
 
+        assert pickle.loads(pickle.dumps(sink.records[0])).event_type is record.event_type
         assert record.event_type.flags.root.of_property("a").of_property("b").pii == "#/properties/b"

@@ -424,6 +424,16 @@ class TestDelivery:
         assert started == []
         assert len(otlp_receiver.wait_for(1)) == 1
 
+    @pytest.mark.parametrize("start_method", ["fork", "spawn"])
+    def test_handler_that_is_gone_before_its_process_ends_delivers(self, otlp_receiver, start_method):
+        """In a child of multiprocessing, which calls nothing that atexit knows."""
+        context = multiprocessing.get_context(start_method)
+        child = context.Process(target=child_records, args=[otlp_receiver.endpoint])
+        child.start()
+        child.join(30)
+
+        assert [log.attributes["jupyter.event.from"] for log in otlp_receiver.wait_for(1)] == ["child"]
+
     def test_exit_of_the_program_flushes(self, otlp_receiver, tmp_path):
         """Without a call of close."""
         program = tmp_path / "p.py"

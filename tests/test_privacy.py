@@ -4,10 +4,14 @@ from __future__ import annotations
 
 import json
 import logging
+import pickle
+from logging.handlers import QueueHandler
+from queue import SimpleQueue
 
 import pytest
 from builders import ID
 from jsonschema import ValidationError
+from jupyter_events import EventLogger
 from opentelemetry.sdk._logs import LoggerProvider
 from opentelemetry.sdk._logs.export import InMemoryLogRecordExporter, SimpleLogRecordProcessor
 from traitlets import TraitError
@@ -138,6 +142,10 @@ RULES = {
         FLAGGED_ARE_NULL | {"cells": [{"source": None, "number": 1}, {"source": None, "number": 2}]},
     ),
     "an array that is withheld": ({"withheld_properties": ["cells"]}, FLAGGED_ARE_NULL | {"cells": None}),
+    "withheld inside of a flagged object of which something else is seen": (
+        {"withheld_properties": ["user.email"], "pseudonymized_properties": ["user.email", "user.id"]},
+        FLAGGED_ARE_NULL | {"user": {"email": None, "id": pseudonym("ada")}},
+    ),
     "a name that holds a dot": ({"withheld_properties": ["a.b"]}, FLAGGED_ARE_NULL | {"a.b": None}),
     "pseudonymized": (
         {"pseudonymized_properties": ["action"]},
@@ -197,6 +205,10 @@ class TestRules:
         assert memory.events == as_sent(expected)
 
 
+def _with_strange_schema(record):
+    return {"name": "e", "levelno": 20, "levelname": "INFO", "msg": {"__schema__": b"x", "event": record.event}}
+
+
 class TestHandlerNarrows:
     """`OTLPHandler` has its own say, and neither undoes what the other withholds."""
 
@@ -252,6 +264,45 @@ class TestHandlerNarrows:
         event_log([ID], handler).record_event(ID, 1, {"action": "start", "name": "ada"})
 
         assert memory.logs[0].attributes["jupyter.event.action"] == "masked"
+
+    def test_pickled_record_is_narrowed_like_any_other(self, memory):
+        """Numbers, too, which are other objects afterwards."""
+        sink = EventSink()
+        event_log(["*"], sink).record_event(ID, 1, {"action": 1234567, "undeclared": 3.25})
+        options = {"*": {"pseudonymized_properties": ["action", "undeclared"]}}
+        handler = OTLPHandler(allowed_schemas=options, pseudonym_key=KEY, logger_provider=memory.provider)
+        handler.handle(pickle.loads(pickle.dumps(sink.records[0])))
+
+        assert memory.events == as_sent({"action": pseudonym(1234567), "undeclared": pseudonym(3.25)})
+
+    def test_filter_that_rewrites_what_is_withheld_does_not_bring_it_back(self, memory):
+        """And one that removes an attribute does not see it again."""
+
+        def rewrite(record):
+            fields = vars(record)
+            fields["jupyter.event.name"] = fields["jupyter.event.name"].upper()
+            del fields["jupyter.event.action"]
+            return True
+
+        handler = OTLPHandler(allowed_schemas=[ID], logger_provider=memory.provider)
+        handler.addFilter(rewrite)
+        event_log({ID: {"allowed_properties": ["name"]}}, handler).record_event(ID, 1, {"action": 1, "name": "ada"})
+
+        assert memory.events[0][0] == {}
+
+    @pytest.mark.parametrize("lose_form", [vars, _with_strange_schema])
+    def test_event_that_has_lost_its_form_does_not_pass(self, memory, caplog, lose_form):
+        """As an ordinary record, of which nobody could tell the properties; without a policy it does."""
+        sink = EventSink()
+        event_log({ID: {"allowed_properties": ["name"]}}, sink).record_event(ID, 1, {"name": "secret"})
+        record = logging.makeLogRecord(lose_form(sink.records[0]))
+        OTLPHandler(allowed_schemas=[ID], logger_provider=memory.provider).handle(record)
+        assert memory.logs == []
+        assert "passes no policy" in caplog.text
+        assert "secret" not in caplog.text
+        OTLPHandler(logger_provider=memory.provider).handle(record)
+
+        assert len(memory.logs) == 1
 
 
 class TestMostSpecificEntry:
@@ -396,9 +447,40 @@ class TestMistakes:
 
         assert log.record_event(ID, 1, {"action": "start"}) == {"action": "start"}
 
+    def test_versions_of_a_folder_are_known_together(self, tmp_path):
+        """Whichever is read first."""
+        for version, names in ((1, "a"), (2, "ab")):
+            properties = {name: {} for name in names}
+            text = json.dumps({"$id": ID, "version": version, "properties": properties})
+            (tmp_path / f"v{version}.json").write_text(text)
+        log = EventLog(handlers=[EventSink()], allowed_schemas={ID: {"withheld_properties": ["b"]}})
+
+        assert log.register_schemas(tmp_path) == [(ID, "1"), (ID, "2")]
+
+    def test_text_that_was_to_be_json_is_no_id(self):
+        """On a command line, a bracket too few."""
+        with pytest.raises(PolicyError, match="looks like JSON that could not be read"):
+            EventLog(allowed_schemas=['{"https://example.org/a": {}'])
+
+    def test_entries_changed_in_place_to_what_they_must_not_be_record_nothing(self, caplog):
+        """The application goes on, and is told once."""
+        log = event_log({ID: {"withheld_properties": ["action"]}})
+        log.allowed_schemas[ID]["withheld_properties"] = ["acton"]
+
+        assert [log.record_event(ID, 1, {"action": 1}) for _ in range(3)] == [None, None, None]
+        assert caplog.text.count("did you mean 'action'") == 1
+
+    def test_entries_updated_in_configuration_count(self):
+        """Though the default that they update is a list."""
+        config = Config()
+        config.EventLog.allowed_schemas.update({ID: {}})
+
+        assert EventLog(config=config).allowed_schemas == {ID: {}}
+
     @pytest.mark.parametrize(
         "schema, path",
         [
+            ({"properties": {"a": {}}, "required": ["b"]}, "b"),
             ({"additionalProperties": {"properties": {"email": {}}}}, "anybody.email"),
             ({"additionalProperties": True}, "anything"),
             ({"patternProperties": {"^x-": {}}}, "x-user"),
@@ -553,6 +635,18 @@ class TestForeignEvents:
 
         assert events == as_sent_by_others({"username": pseudonym("ada"), "model": {"path": None, "type": "file"}})
 
+    def test_behind_a_queue_they_are_the_same(self, memory):
+        """Where `logging` has made text of them."""
+        queue = SimpleQueue()
+        logger = EventLogger(handlers=[QueueHandler(queue)])
+        logger.register_event_schema({"$id": ID, "version": "1", "properties": {"path": {"type": "string"}}})
+        logger.emit(schema_id=ID, data={"path": "secret"})
+        options = {ID: {"withheld_properties": ["path"]}}
+        OTLPHandler(allowed_schemas=options, logger_provider=memory.provider).handle(queue.get())
+
+        assert memory.logs[0].event_name == ID
+        assert memory.events == as_sent_by_others({"path": None})
+
     def test_schema_that_is_not_listed_does_not_leave(self, memory):
         """Opt-in, also for others' events."""
         assert self.emit(memory, {}, {"a": 1}, schema_id="https://example.org/other") == []
@@ -612,3 +706,5 @@ class TestErrors:
         assert message in str(caught.value)
         assert message in caplog.text
         assert "secret" not in str(caught.value) + caplog.text
+        assert "secret" not in repr(vars(caught.value)) + str(pickle.loads(pickle.dumps(caught.value)))
+        assert "secret" not in repr(caught.value.__context__)

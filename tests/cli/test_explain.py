@@ -101,6 +101,17 @@ class TestConfiguration:
         assert explanation["because"] == ["no allowed_schemas"]
         assert {row["outcome"] for row in explanation["properties"]} == {"recorded"}
 
+    @pytest.mark.parametrize(
+        "assigned", [".append(handler)", ".extend([handler])", " = (handler,)", " = lambda: [handler]"]
+    )
+    def test_of_handlers_in_any_form(self, folder, assigned):
+        """Which jupyter_events may or may not take."""
+        handler = HUB_CONFIG.replace("c.EventLogger.handlers = [", "handler = ").replace(")]", ")")
+        (folder / "config.py").write_text(f"{handler}c.EventLogger.handlers{assigned}\n")
+        output = run("--config", "config.py", "--schema", SERVER)
+
+        assert ["username", "pseudonymized", "pseudonymized_properties"] in table(output)
+
     def test_of_an_event_log_in_json(self, folder):
         """Handlers that agree share a table; no file is opened for an explanation."""
         handlers = [
@@ -134,6 +145,9 @@ class TestMistakes:
             ("c.EventLog.allowed_schemas = {'a': {'withold': []}}", "unknown option 'withold'"),
             ("c.EventLog.handlers = [1]", "cannot hold 1"),
             ("c.Other.trait = 1", "configures neither EventLog nor EventLogger"),
+            ("c.EventLogger.handlers = []", "EventLogger has no handlers"),
+            ("c.EventLogger.handlers = [{'class': 'logging.StreamHandler'}]", "must be a list of logging handlers"),
+            ("raise SystemExit('no')", "config.py cannot be loaded: SystemExit: no"),
             ("1 / 0", "config.py cannot be loaded: ZeroDivisionError: division by zero"),
             ("c.EventLog.(", "config.py cannot be loaded: SyntaxError"),
         ],
