@@ -9,29 +9,19 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 from functools import cached_property
-from itertools import zip_longest
 from typing import TYPE_CHECKING, Any, Final
 
-from referencing.exceptions import Unresolvable
-
-from jupyter_otel_telemetry.jsondata import json_pointer
-from jupyter_otel_telemetry.references import REFERENCE_KEYWORDS, SchemaDocuments
-from jupyter_otel_telemetry.schema import are_categories
 from jupyter_otel_telemetry.validation import matches
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
 
-    from referencing._core import Resolver  # which has no public name
-
-__all__ = ["Location", "SchemaFlags", "mentions_flags", "read_flags"]
+__all__ = ["NO_NUMBERS", "Location", "Numbers", "SchemaFlags", "Subschema", "reached"]
 
 Numbers = frozenset[int]
 
-MAX_LINKS: Final = 500_000
-"""Everything is flagged of a schema so tangled that more subschemas apply at its places, all counted."""
 _MAX_KEPT_LOCATIONS: Final = 10_000
-_NONE: Final[Numbers] = frozenset()
+NO_NUMBERS: Final[Numbers] = frozenset()
 _NO_NAMES: Final[frozenset[str]] = frozenset()
 
 
@@ -55,21 +45,23 @@ class Subschema:
     properties: dict[str, Numbers] = field(default_factory=dict)
     patterns: dict[str, Numbers] = field(default_factory=dict)
     additional: Numbers | None = None
-    unevaluated: Numbers = _NONE
+    unevaluated: Numbers = NO_NUMBERS
     evaluated: frozenset[str] = frozenset()
     forbids_others: bool = False
     required: frozenset[str] = _NO_NAMES
     prefix: list[Numbers] = field(default_factory=list)
-    rest: Numbers = _NONE
+    rest: Numbers = NO_NUMBERS
     rest_begins: int = 0
-    every_item: Numbers = _NONE
+    every_item: Numbers = NO_NUMBERS
 
     @property
     def describes_items(self) -> bool:
+        """Whether it says anything of the items of arrays."""
         return bool(self.prefix or self.rest or self.every_item)
 
     @property
     def describes_properties(self) -> bool:
+        """Whether it says anything of the properties of objects."""
         return bool(
             self.properties or self.patterns or self.unevaluated or self.forbids_others or self.additional is not None
         )
@@ -79,18 +71,18 @@ class Subschema:
         yield from self.properties.values()
         yield from self.patterns.values()
         yield from self.prefix
-        yield from (self.additional or _NONE, self.unevaluated, self.rest, self.every_item)
+        yield from (self.additional or NO_NUMBERS, self.unevaluated, self.rest, self.every_item)
 
     def of_property(self, name: str) -> Numbers:
         """Return what applies to a property of this name."""
         found = [self.properties[name]] if name in self.properties else []
         found += [numbers for pattern, numbers in self.patterns.items() if matches(pattern, name)]
-        return _NONE.union(*found) if found else self.of_other(name)
+        return NO_NUMBERS.union(*found) if found else self.of_other(name)
 
     def of_other(self, name: str | None) -> Numbers:
         """Return what applies to a property that neither `properties` nor `patternProperties` describe."""
-        unevaluated = _NONE if name in self.evaluated else self.unevaluated
-        return (self.additional or _NONE) | unevaluated
+        unevaluated = NO_NUMBERS if name in self.evaluated else self.unevaluated
+        return (self.additional or NO_NUMBERS) | unevaluated
 
     def of_item(self, index: int) -> Numbers:
         """Return what applies to the item at an index.
@@ -100,8 +92,8 @@ class Subschema:
         """
         if not self.describes_items and self.describes_properties and (not self.types or "array" in self.types):
             return frozenset({self.number})
-        found = self.prefix[index] if index < len(self.prefix) else _NONE
-        return found | self.every_item | (self.rest if index >= self.rest_begins else _NONE)
+        found = self.prefix[index] if index < len(self.prefix) else NO_NUMBERS
+        return found | self.every_item | (self.rest if index >= self.rest_begins else NO_NUMBERS)
 
 
 class SchemaFlags:
@@ -182,7 +174,7 @@ class Location:
         """Return the place of a property."""
         found = self._properties.get(name)
         if found is None:
-            found = self._flags.location(_NONE.union(*(s.of_property(name) for s in self._subschemas)))
+            found = self._flags.location(NO_NUMBERS.union(*(s.of_property(name) for s in self._subschemas)))
             if name in self.names:  # others are a stranger's, and without number
                 self._properties[name] = found
         return found
@@ -190,15 +182,15 @@ class Location:
     def matching(self, pattern: str) -> Location:
         """Return the place of properties that match one pattern."""
         numbers = (s.patterns[pattern] if pattern in s.patterns else s.of_other(None) for s in self._subschemas)
-        return self._flags.location(_NONE.union(*numbers))
+        return self._flags.location(NO_NUMBERS.union(*numbers))
 
     def other(self) -> Location:
         """Return the place of properties that match neither a name nor a pattern."""
-        return self._flags.location(_NONE.union(*(s.of_other(None) for s in self._subschemas)))
+        return self._flags.location(NO_NUMBERS.union(*(s.of_other(None) for s in self._subschemas)))
 
     def of_item(self, index: int) -> Location:
         """Return the place of an item of an array."""
-        return self._flags.location(_NONE.union(*(s.of_item(index) for s in self._subschemas)))
+        return self._flags.location(NO_NUMBERS.union(*(s.of_item(index) for s in self._subschemas)))
 
     def reaches(self, path: str) -> bool:
         """Tell whether the schema lets anything stand at a dotted path, which passes arrays unseen."""
@@ -274,226 +266,11 @@ def _leading_to_flags(subschemas: list[Subschema]) -> Numbers:
             for below in numbers:
                 above[below].add(number)
     flagged = [number for number, subschema in enumerate(subschemas) if subschema.pii or subschema.categories]
-    return _reached(flagged, lambda number: above[number])
+    return reached(flagged, lambda number: above[number])
 
 
-def mentions_flags(value: Any) -> bool:
-    """Tell whether a schema could flag anything: whether the name of an annotation stands anywhere in it."""
-    waiting = [value]
-    while waiting:
-        found = waiting.pop()
-        if isinstance(found, dict):
-            if "pii" in found or "categories" in found:
-                return True
-            waiting += found.values()
-        elif isinstance(found, list):
-            waiting += found
-    return False
-
-
-def read_flags(documents: SchemaDocuments) -> SchemaFlags:
-    """Read the flags of a schema whose references have been checked."""
-    try:
-        return _Reader(documents).read()
-    except _TooTangledError:
-        return SchemaFlags([Subschema(0, "#, which is too tangled to be read", pii=True)], frozenset({0}))
-
-
-class _TooTangledError(Exception):
-    """More subschemas apply than anybody should have to follow."""
-
-
-class _Reader:
-    """Gives a number to every subschema that can apply to an event, and notes what it says."""
-
-    def __init__(self, documents: SchemaDocuments) -> None:
-        self.documents = documents
-        self._numbers: dict[int, int] = {}
-        self._subschemas: list[Subschema] = []
-        self._waiting: list[tuple[Subschema, _Keywords]] = []
-        # Only there does `items` leave out what `prefixItems` describes; earlier drafts do not know the latter.
-        self._prefix_counts = documents.are_all_2020_12
-
-    def read(self) -> SchemaFlags:
-        root = self.numbers_of(self.documents.root, self.documents.resolver(), "#")
-        while self._waiting:
-            subschema, keywords = self._waiting.pop()
-            _read_annotations(subschema, keywords.schema)
-            _read_in_place(subschema, keywords)
-            self._read_references(subschema, keywords)
-            _read_object(subschema, keywords)
-            _read_array(subschema, keywords, prefix_counts=self._prefix_counts)
-        _note_evaluated(self._subschemas)
-        _flag_wholes(self._subschemas)
-        applying = _close(self._subschemas)
-        return SchemaFlags(self._subschemas, _NONE.union(*(applying[number] for number in root)))
-
-    def numbers_of(self, schema: Any, resolver: Resolver[Any], where: str) -> Numbers:
-        """Return the number of a subschema, in a set that is empty for a boolean, which flags nothing.
-
-        `resolver` is that of what the subschema itself holds.
-        """
-        if not isinstance(schema, dict):
-            return _NONE
-        number = self._numbers.setdefault(id(schema), len(self._subschemas))
-        if number == len(self._subschemas):
-            self._subschemas.append(Subschema(number, where))
-            self._waiting.append((self._subschemas[-1], _Keywords(self, schema, resolver, where)))
-        return frozenset({number})
-
-    def _read_references(self, subschema: Subschema, keywords: _Keywords) -> None:
-        for keyword, reference in keywords.schema.items():
-            if keyword not in REFERENCE_KEYWORDS or not isinstance(reference, str):
-                continue
-            for target, resolver in self._targets(subschema, keyword, reference, keywords.resolver):
-                numbers = self.numbers_of(target, resolver, reference)
-                subschema.in_place |= numbers
-                if keyword == "$ref":
-                    subschema.conjoined |= numbers
-
-    def _targets(
-        self, subschema: Subschema, keyword: str, reference: str, resolver: Resolver[Any]
-    ) -> Iterator[tuple[Any, Resolver[Any]]]:
-        try:
-            found = resolver.lookup(reference)
-        except (Unresolvable, AttributeError, TypeError, ValueError):
-            # In a place that the draft does not take for a schema, where nobody has looked.
-            subschema.pii = True
-        else:
-            yield found.contents, found.resolver
-        if keyword != "$ref":  # it may mean another place, depending on the way that led here
-            yield from self.documents.dynamic_targets(keyword, reference)
-
-
-class _Keywords:
-    """The keywords of one subschema, as numbers of the subschemas that they hold."""
-
-    def __init__(self, reader: _Reader, schema: dict[str, Any], resolver: Resolver[Any], where: str) -> None:
-        self._reader = reader
-        self.schema = schema
-        self.resolver = resolver
-        self._where = where
-
-    def single(self, *keywords: str) -> Numbers:
-        return _NONE.union(*(self._numbers(self.schema.get(keyword), keyword) for keyword in keywords))
-
-    def listed(self, *keywords: str) -> list[Numbers]:
-        return [
-            self._numbers(item, keyword, str(index))
-            for keyword in keywords
-            if isinstance(items := self.schema.get(keyword), list)
-            for index, item in enumerate(items)
-        ]
-
-    def named(self, *keywords: str) -> dict[str, Numbers]:
-        return {
-            name: self._numbers(item, keyword, name)
-            for keyword in keywords
-            if isinstance(items := self.schema.get(keyword), dict)
-            for name, item in items.items()
-        }
-
-    def _numbers(self, schema: Any, *steps: str) -> Numbers:
-        if not isinstance(schema, dict):
-            return _NONE
-        entered = self._reader.documents.entered(schema, self.resolver)
-        return self._reader.numbers_of(schema, entered, self._where + json_pointer(steps))
-
-
-def _read_annotations(subschema: Subschema, schema: dict[str, Any]) -> None:
-    categories = schema.get("categories", [])
-    if are_categories(categories):
-        subschema.categories = frozenset(categories)
-    # What is no annotation, where registration could not see it, is taken for the strongest one.
-    subschema.pii = schema.get("pii", False) is not False or not are_categories(categories)
-    types = schema.get("type", [])
-    subschema.types = (types,) if isinstance(types, str) else tuple(types if isinstance(types, list) else ())
-
-
-def _read_in_place(subschema: Subschema, keywords: _Keywords) -> None:
-    """Read what applies to the same value."""
-    subschema.conjoined |= _NONE.union(*keywords.listed("allOf"))
-    subschema.in_place |= subschema.conjoined | keywords.single("not", "if", "then", "else")
-    subschema.in_place |= _NONE.union(*keywords.listed("anyOf", "oneOf"))
-    subschema.in_place |= _NONE.union(*keywords.named("dependencies", "dependentSchemas").values())
-    # The names of a value, and what its text holds, are the value.
-    subschema.of_the_whole |= keywords.single("propertyNames", "contentSchema")
-
-
-def _read_object(subschema: Subschema, keywords: _Keywords) -> None:
-    subschema.properties = keywords.named("properties")
-    subschema.patterns = keywords.named("patternProperties")
-    subschema.unevaluated = keywords.single("unevaluatedProperties")
-    others = [keywords.schema.get(keyword) for keyword in ("additionalProperties", "unevaluatedProperties")]
-    subschema.forbids_others = False in others
-    required = keywords.schema.get("required")
-    subschema.required = frozenset(filter(_is_text, required if isinstance(required, list) else ()))
-    if any(isinstance(schema, dict) or schema is True for schema in others):
-        subschema.additional = keywords.single("additionalProperties")
-
-
-def _is_text(value: Any) -> bool:
-    return isinstance(value, str)
-
-
-def _read_array(subschema: Subschema, keywords: _Keywords, *, prefix_counts: bool) -> None:
-    by_name, by_items = keywords.listed("prefixItems"), keywords.listed("items")
-    subschema.prefix = [one | other for one, other in zip_longest(by_name, by_items, fillvalue=_NONE)]
-    subschema.rest = keywords.single("items", "additionalItems", "unevaluatedItems")
-    subschema.rest_begins = len(by_items) or (len(by_name) if prefix_counts else 0)
-    subschema.every_item = keywords.single("contains")
-
-
-def _close(subschemas: list[Subschema]) -> list[Numbers]:
-    """Complete all numbers: where a subschema applies, those that it holds in place do, and those that they hold.
-
-    Returns:
-        Per subschema, what applies where it does.
-
-    """
-    applying: list[Numbers] = []
-    links = 0
-    for number in range(len(subschemas)):
-        applying.append(_reached({number}, lambda number: subschemas[number].in_place))
-        links += len(applying[-1])
-        if links > MAX_LINKS:
-            raise _TooTangledError
-
-    def closed(numbers: Numbers) -> Numbers:
-        return _NONE.union(*(applying[number] for number in numbers))
-
-    for subschema in subschemas:
-        subschema.properties = {name: closed(numbers) for name, numbers in subschema.properties.items()}
-        subschema.patterns = {pattern: closed(numbers) for pattern, numbers in subschema.patterns.items()}
-        subschema.prefix = [closed(numbers) for numbers in subschema.prefix]
-        subschema.additional = None if subschema.additional is None else closed(subschema.additional)
-        subschema.unevaluated, subschema.rest = closed(subschema.unevaluated), closed(subschema.rest)
-        subschema.every_item = closed(subschema.every_item)
-    return applying
-
-
-def _note_evaluated(subschemas: list[Subschema]) -> None:
-    """Note which names `unevaluatedProperties` certainly does not speak of."""
-    for subschema in subschemas:
-        if subschema.unevaluated:
-            conjoined = _reached(subschema.conjoined, lambda number: subschemas[number].conjoined)
-            subschema.evaluated = _NO_NAMES.union(*(subschemas[number].properties for number in conjoined))
-
-
-def _flag_wholes(subschemas: list[Subschema]) -> None:
-    """Let a value have the flags of its names, and of what its text holds."""
-
-    def held(number: int) -> set[int]:
-        subschema = subschemas[number]
-        return subschema.in_place.union(subschema.of_the_whole, *subschema.below())
-
-    for subschema in subschemas:
-        flagged = [subschemas[number] for number in _reached(subschema.of_the_whole, held)]
-        subschema.pii |= any(found.pii for found in flagged)
-        subschema.categories = subschema.categories.union(*(found.categories for found in flagged))
-
-
-def _reached(numbers: Iterable[int], step: Callable[[int], Iterable[int]]) -> Numbers:
+def reached(numbers: Iterable[int], step: Callable[[int], Iterable[int]]) -> Numbers:
+    """Return the numbers that one gets to from some, step by step, those included."""
     found = set(numbers)
     waiting = list(found)
     while waiting:

@@ -40,7 +40,7 @@ class CompiledSchema:
     @cached_property
     def flags(self) -> SchemaFlags:
         """What the schema flags, and, if nothing, all the same what it describes."""
-        from jupyter_otel_telemetry.flags import read_flags  # noqa: PLC0415 - see _validator
+        from jupyter_otel_telemetry.flag_reading import read_flags  # noqa: PLC0415 - see _compiled
 
         return self.event_type.flags or read_flags(self.documents)
 
@@ -164,7 +164,7 @@ def _references(schema: Schema) -> list[str]:
 
 
 def _compiled(schema: Schema, schemas: Mapping[Key, Schema]) -> CompiledSchema:
-    from jupyter_otel_telemetry.flags import mentions_flags, read_flags  # noqa: PLC0415 - as above
+    from jupyter_otel_telemetry.flag_reading import mentions_flags, read_flags  # noqa: PLC0415 - as above
     from jupyter_otel_telemetry.references import SchemaDocuments  # noqa: PLC0415
     from jupyter_otel_telemetry.validation import EventValidator  # noqa: PLC0415
 

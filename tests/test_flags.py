@@ -9,7 +9,7 @@ import pytest
 from builders import ID
 from jsonschema import ValidationError
 
-from jupyter_otel_telemetry import EventLog, flags, references
+from jupyter_otel_telemetry import EventLog, flag_reading, references
 from jupyter_otel_telemetry.testing import EventSink
 
 PII = {"pii": True}
@@ -272,7 +272,7 @@ class TestAnnotations:
 class TestHostileSchema:
     def test_tangled_schema_is_flagged_as_a_whole(self, monkeypatch):
         """Rather than followed for ever; not even names are recorded then."""
-        monkeypatch.setattr(flags, "MAX_LINKS", 100)
+        monkeypatch.setattr(flag_reading, "MAX_LINKS", 100)
         names = [f"d{number}" for number in range(50)]
         definitions = {name: {"allOf": [{"$ref": f"#/definitions/{other}"}]} for name, other in pairwise(names)}
         definitions["d49"] = {"properties": {"z": PII}}
