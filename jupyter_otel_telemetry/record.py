@@ -65,6 +65,7 @@ _INT64_MIN, _INT64_MAX = -(2**63), 2**63 - 1
 _UNNAMED: tuple[None, PropertyNames] = (None, {})
 _LAST_OTLP_TIME_NS = 2**64 - 1
 _NO_PATHS: frozenset[str] = frozenset()
+_EVENT_LOGGERS: Final = ("jupyter_events.", "jupyter_telemetry.")
 
 # What `logging` itself puts into a record. Its constructor would look up each time, at a quarter of the cost of
 # recording an event, what an event does not have: a place in a source file, an asyncio task.
@@ -196,10 +197,10 @@ class EventRecord(logging.LogRecord):
         """Make an `EventRecord` of an event of `jupyter_events` or `jupyter_telemetry`; None: it is none.
 
         Their records have a dict as message, or that as JSON, in which the properties stand beside `__schema__` and
-        other names that begin with `__`.
+        other names that begin with `__`. The text of other loggers is never an event: strangers may have written it.
         """
         capsule = record.msg
-        if isinstance(capsule, str) and capsule[:1] == "{" and '"__schema__"' in capsule and not record.args:
+        if isinstance(capsule, str) and record.name.startswith(_EVENT_LOGGERS):
             capsule = _parsed(capsule)  # a QueueHandler has made text of it
         if not isinstance(capsule, dict) or not isinstance(capsule.get("__schema__"), str):
             return None

@@ -647,6 +647,14 @@ class TestForeignEvents:
         assert memory.logs[0].event_name == ID
         assert memory.events == as_sent_by_others({"path": None})
 
+    def test_text_of_another_logger_is_no_event(self, memory):
+        """Or whoever can get a text logged could make up events."""
+        text = json.dumps({"__schema__": ID, "__schema_version__": "1", "username": "ada"})
+        record = logging.LogRecord("some.app", 20, "", 0, text, None, None)
+        OTLPHandler(logger_provider=memory.provider).handle(record)
+
+        assert (memory.logs[0].event_name, memory.logs[0].body) == (None, text)
+
     def test_schema_that_is_not_listed_does_not_leave(self, memory):
         """Opt-in, also for others' events."""
         assert self.emit(memory, {}, {"a": 1}, schema_id="https://example.org/other") == []
