@@ -108,9 +108,10 @@ class _Place(NamedTuple):
 
     def rows(self) -> Iterator[_Row]:
         """Yield the rows of this place, and of all below."""
-        if self.path not in self.told:
-            self.told.add(self.path)
-            yield self.row()
+        row = self.row()
+        if (self.path, row.outcome) not in self.told:  # objects and items at one path may fare otherwise
+            self.told.add((self.path, row.outcome))
+            yield row
         yield from self._rows_inside()
 
     def _rows_inside(self) -> Iterator[_Row]:
@@ -157,6 +158,8 @@ class _Place(NamedTuple):
         item = _Place(self.path, location, steps, self.above | {self.key}, self.told)
         if (row := item.row()).outcome is not self.row().outcome:
             yield row._replace(property=f"{self.path}[{'' if is_last else index}]")
+        if self.location.describes_properties and location.takes_others:
+            yield from item._unnamed("*", location.other(), None).rows()
         yield from item._rows_inside()
 
     def _undescribed_paths(self) -> Iterator[str]:

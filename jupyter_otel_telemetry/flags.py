@@ -87,10 +87,10 @@ class Subschema:
     def of_item(self, index: int) -> Numbers:
         """Return what applies to the item at an index.
 
-        Of a value that could be an object or an array, what is said of an object is meant of each item of an array,
-        too: paths pass arrays unseen, and nobody gets round a flag by a pair of brackets.
+        Where nothing is said of items, what is said of an object is meant of each item of an array, too: paths pass
+        arrays unseen, and nobody gets round a flag by a pair of brackets.
         """
-        if not self.describes_items and self.describes_properties and (not self.types or "array" in self.types):
+        if self.describes_properties and not self.describes_items:
             return frozenset({self.number})
         found = self.prefix[index] if index < len(self.prefix) else NO_NUMBERS
         return found | self.every_item | (self.rest if index >= self.rest_begins else NO_NUMBERS)
@@ -165,7 +165,7 @@ class Location:
     @cached_property
     def items(self) -> list[Location]:
         """What is said of the items of arrays here: of each at the beginning that differs, then of all others."""
-        if not self._may_be("array") or (self._has_properties and not self._has_items):
+        if not self._may_be("array") or (self.describes_properties and not self._has_items):
             return []
         count = max((max(len(s.prefix), s.rest_begins) for s in self._subschemas), default=0)
         return [self.of_item(index) for index in range(count + 1)]
@@ -227,7 +227,7 @@ class Location:
         """Tell whether the schema says that objects here may have a property of this name."""
         if not self._may_be("object"):
             return False
-        if not (self._has_properties or self._has_items):
+        if not (self.describes_properties or self._has_items):
             return True
         return any(
             name in s.properties
@@ -238,7 +238,8 @@ class Location:
         )
 
     @cached_property
-    def _has_properties(self) -> bool:
+    def describes_properties(self) -> bool:
+        """Whether the schema says anything of the properties of objects here."""
         return any(subschema.describes_properties for subschema in self._subschemas)
 
     @cached_property

@@ -83,6 +83,11 @@ class EventValidator:
             # What a $ref reaches in a place that the draft does not take for a schema is not checked in full.
             # Without the cause, whose text may repeat values.
             raise jsonschema.SchemaError(f"{self._name} cannot be applied: {type(error).__name__}") from None
+        except BaseException as error:
+            if type(error).__name__ != "PanicException":
+                raise
+            # How Rust code, beneath the registry of references, passes on a RecursionError. Its class has no module.
+            raise self._invalid((), "is nested too deeply to be validated") from None
         if error is not None:
             raise self._invalid(
                 tuple(error.absolute_path),

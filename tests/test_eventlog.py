@@ -9,6 +9,8 @@ import threading
 from datetime import datetime, timedelta, timezone
 from logging.handlers import MemoryHandler, QueueHandler, QueueListener
 from queue import SimpleQueue
+from types import SimpleNamespace
+from unittest.mock import Mock
 
 import pytest
 from builders import ID, schema
@@ -130,6 +132,21 @@ class TestRecordEvent:
     def test_takes_subclasses_and_other_mappings(self, server_log):
         """What behaves as JSON is recorded as JSON."""
         assert server_log.record_event(ID, 1, {"t": (1, 2)}) == {"t": [1, 2]}
+
+    def test_panic_of_rust_code_is_an_invalid_event(self, server_log, monkeypatch):
+        """So it passes on that the stack is too deep: as something that is no Exception."""
+        panic = type("PanicException", (BaseException,), {})
+        validator = server_log._registry.current.compiled(ID, 1).validator
+        monkeypatch.setattr(validator, "_fast", lambda _: False)
+        monkeypatch.setattr(
+            validator, "_reference", SimpleNamespace(iter_errors=Mock(side_effect=panic("eq failed")))
+        )
+        with pytest.raises(ValidationError, match="nested too deeply to be validated"):
+            server_log.record_event(ID, 1, {})
+
+        validator._reference.iter_errors.side_effect = KeyboardInterrupt
+        with pytest.raises(KeyboardInterrupt):
+            server_log.record_event(ID, 1, {})
 
     def test_survives_threads(self, server_log, event_sink):
         """Recording, registering and configuring at once lose nothing."""

@@ -136,6 +136,15 @@ class TestRows:
 
         assert ("headers.*", "withheld") in [(path, outcome) for path, outcome, _ in rows(schema)]
 
+    def test_path_to_an_object_and_to_items_has_a_row_for_each_outcome(self):
+        """Of what may be either."""
+        schema = {"properties": {"a": {"properties": {"x": {"pii": True}}, "items": {"properties": {"x": {}}}}}}
+
+        assert [(path, outcome) for path, outcome, _ in rows(schema) if path == "a.x"] == [
+            ("a.x", "withheld"),
+            ("a.x", "recorded"),
+        ]
+
     def test_many_ways_to_the_same_items_are_one(self):
         """However deep the arrays are."""
         schema = {"definitions": {"d24": {"properties": {"x": {}}}}}
