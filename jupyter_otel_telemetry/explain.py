@@ -158,6 +158,7 @@ class _Place(NamedTuple):
         item = _Place(self.path, location, steps, self.above | {self.key}, self.told)
         if (row := item.row()).outcome is not self.row().outcome:
             yield row._replace(property=f"{self.path}[{'' if is_last else index}]")
+        # Beside rows that tell of an object here, that of items of which nothing is described.
         if self.location.describes_properties and location.takes_others:
             yield from item._unnamed("*", location.other(), None).rows()
         yield from item._rows_inside()
