@@ -188,22 +188,23 @@ def _check(destinations: list[Destination], schemas: Schemas, new_ids: set[str])
 
 def _show(found: list[dict[str, Any]], console: Console) -> None:
     for (schema_id, version), group in groupby(found, lambda item: (item["schema"], item["version"])):
-        console.print(Text(f"\n{schema_id}, version {version}", "bold"))
+        console.print(Text(f"\n{schema_id}, version {version}", "bold"), soft_wrap=True)
         alike: dict[str, list[dict[str, Any]]] = {}
         for explanation in group:
             alike.setdefault(json.dumps([explanation["because"], explanation["properties"]]), []).append(explanation)
         for same in alike.values():
             _show_one(same[0], " and ".join(explanation["destination"] for explanation in same), console)
     if any(explanation["destination"].endswith(_FOREIGN) for explanation in found):
-        console.print(Text(f"\n{_FOREIGN_NOTE}", "dim"))
+        console.print(Text(f"\n{_FOREIGN_NOTE}", "dim"), soft_wrap=True)
 
 
 def _show_one(explanation: dict[str, Any], destinations: str, console: Console) -> None:
     because = ", ".join(explanation["because"])
     if not explanation["allowed"]:
-        console.print(Text.assemble(f"\n{destinations}: ", ("nothing of it", "red"), f", since {because}"))
+        nothing = Text.assemble(f"\n{destinations}: ", ("nothing of it", "red"), f", since {because}")
+        console.print(nothing, soft_wrap=True)
         return
-    console.print(Text(f"\n{destinations} ({because})"))
+    console.print(Text(f"\n{destinations} ({because})"), soft_wrap=True)
     is_framed = console.is_terminal
     table = Table(
         box=box.ROUNDED if is_framed else None, pad_edge=is_framed, padding=(0, 1 if is_framed else 2, 0, 0)
