@@ -31,7 +31,7 @@ _logger = logging.getLogger(__name__)
 class _Pipeline:
     """An export pipeline, which ends once, whoever asks."""
 
-    def __init__(self, provider: LoggerProvider, delivery: Delivery) -> None:
+    def __init__(self, provider: LoggerProvider, delivery: Delivery | None) -> None:
         self._provider = provider
         self._delivery = delivery
         self.is_dropped = False
@@ -41,12 +41,16 @@ class _Pipeline:
     def drop(self) -> None:
         """Note that the handler is gone; from now on the time runs in which all must be delivered."""
         self.is_dropped = True
-        self._delivery.give_up_in(FLUSH_TIMEOUT_S)
+        self._set_deadline()
+
+    def _set_deadline(self) -> None:
+        if self._delivery is not None:
+            self._delivery.give_up_in(FLUSH_TIMEOUT_S)
 
     def end(self) -> None:
         """Deliver what the pipeline holds, in bounded time, and stop; if that is under way, wait for it."""
         if not self.is_dropped:
-            self._delivery.give_up_in(FLUSH_TIMEOUT_S)
+            self._set_deadline()
         with self.lock:
             if not self._has_ended:
                 self._has_ended = True
@@ -110,8 +114,15 @@ if hasattr(os, "register_at_fork"):
     os.register_at_fork(after_in_child=_pipelines.restart_in_child)
 
 
-def end_when_unused(handler: logging.Handler, provider: LoggerProvider, delivery: Delivery) -> None:
-    """Arrange that a pipeline delivers what it holds, and ends, when its handler or the program does."""
+def end_when_unused(handler: logging.Handler, provider: LoggerProvider, delivery: Delivery | None) -> None:
+    """Arrange that a pipeline delivers what it holds, and ends, when its handler or the program does.
+
+    Args:
+        handler: whose end is that of the pipeline.
+        provider: its `shutdown` ends the pipeline.
+        delivery: what exports in the SDK's batch processor, which has no time limit; None: `shutdown` has its own.
+
+    """
     pipeline = _Pipeline(provider, delivery)
     _pipelines.add(pipeline)
     weakref.finalize(handler, _pipelines.drop, pipeline).atexit = False

@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from opentelemetry.sdk.resources import Resource
 
     from jupyter_otel_telemetry.delivery import Delivery
+    from jupyter_otel_telemetry.spool import SpoolLogRecordProcessor, SpoolOptions
 
 __all__ = ["OTLPHandler"]
 
@@ -54,12 +55,15 @@ class OTLPHandler(LoggingHandler):
             that reaches this handler leaves.
         pseudonym_key_file, pseudonym_key: the key of pseudonyms, in a file or as it is, at least 16 bytes;
             default: `JUPYTER_OTEL_PSEUDONYM_KEY_FILE` or `JUPYTER_OTEL_PSEUDONYM_KEY`.
+        spool: folder in which records wait until the receiver has accepted them, so that none is lost; or a mapping
+            of `SpoolOptions`. None: they wait in memory.
         logger_provider: send through this one, and build nothing.
         level: lowest `logging` level to send.
 
     Raises:
         ValueError: an argument or environment variable has no meaning; the text says what to write. What concerns
             `allowed_schemas` and the key is a `PolicyError`.
+        OSError: a certificate file cannot be read, or the folder of the spool not be written to.
 
     """
 
@@ -78,11 +82,12 @@ class OTLPHandler(LoggingHandler):
         allowed_schemas: list[str] | Mapping[str, Any] | None = None,
         pseudonym_key_file: str | os.PathLike[str] | None = None,
         pseudonym_key: str | None = None,
+        spool: str | os.PathLike[str] | Mapping[str, Any] | SpoolOptions | None = None,
         logger_provider: LoggerProvider | None = None,
         level: int | str = logging.NOTSET,
     ) -> None:
         # Imported late, as the SDK is.
-        from jupyter_otel_telemetry.pipeline import ExporterOptions, build_provider  # noqa: PLC0415
+        from jupyter_otel_telemetry import pipeline  # noqa: PLC0415
 
         self.policy: Policy | None = None
         if allowed_schemas is not None:
@@ -91,16 +96,23 @@ class OTLPHandler(LoggingHandler):
                 allowed_schemas, lambda: find_pseudonym_key(pseudonym_key, pseudonym_key_file), where
             )
         self._delivery: Delivery | None = None
+        self._spool: SpoolLogRecordProcessor | None = None
         self._flushed = 0
         self._trouble = TroubleLog(lambda: _logger)
-        options = ExporterOptions(
+        options = pipeline.ExporterOptions(
             endpoint, protocol, headers, compression, certificate_file, client_certificate_file, client_key_file
         )
-        if logger_provider is None:
-            logger_provider, self._delivery = build_provider(options, service_name, resource)
+        if logger_provider is not None:
+            if options != pipeline.ExporterOptions() or (service_name, resource, spool) != (None, None, None):
+                raise ValueError("with logger_provider nothing is built: set endpoint, service_name and so on there")
+        else:
+            if spool is None:
+                logger_provider, self._delivery = pipeline.build_provider(options, service_name, resource)
+            else:
+                logger_provider, self._spool = pipeline.build_spooling_provider(
+                    spool, options, service_name, resource
+                )
             end_when_unused(self, logger_provider, self._delivery)
-        elif options != ExporterOptions() or service_name is not None or resource is not None:
-            raise ValueError("with logger_provider nothing is built: set endpoint, service_name and so on there")
         self._provider = logger_provider
         self._otel_logger = logger_provider.get_logger(SCOPE_NAME, __version__)
         super().__init__(logger_provider=logger_provider)
@@ -176,8 +188,14 @@ class OTLPHandler(LoggingHandler):
         self._trouble.failed(self, f": a record of logger {record.name} could not be handed to OpenTelemetry")
 
     def flush(self) -> None:
-        """Wait until what was emitted has been handed over, at most ten seconds."""
-        self.force_flush(FLUSH_TIMEOUT_S)
+        """Wait until what was emitted has been handed over, at most ten seconds.
+
+        With a spool, an attempt to send that fails ends it: what waits there is safe.
+        """
+        if self._spool is not None:
+            self._spool.flush(FLUSH_TIMEOUT_S, give_up=True)
+        else:
+            self.force_flush(FLUSH_TIMEOUT_S)
 
     def force_flush(self, timeout_s: float = FLUSH_TIMEOUT_S) -> bool:
         """Wait at most `timeout_s` seconds until what was emitted has been handed over.
@@ -187,6 +205,8 @@ class OTLPHandler(LoggingHandler):
             time limit. With a `logger_provider` of yours, what its `force_flush` says.
 
         """
+        if self._spool is not None:
+            return self._spool.flush(timeout_s, give_up=False)
         provider_flush = getattr(self._provider, "force_flush", None)
         if provider_flush is None:
             return True

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import re
 from collections.abc import Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
@@ -17,9 +18,13 @@ from jupyter_otel_telemetry.delivery import Delivery, after_fork_in_child
 from jupyter_otel_telemetry.resource import process_resource, program_resource
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     from opentelemetry.sdk.resources import Resource
 
-__all__ = ["ExporterOptions", "build_provider"]
+    from jupyter_otel_telemetry.spool import SpoolLogRecordProcessor
+
+__all__ = ["ExporterOptions", "build_provider", "build_spooling_provider", "http_session"]
 
 PROTOCOLS: Final = ("http/protobuf", "grpc")
 COMPRESSIONS: Final = ("gzip", "deflate", "none")
@@ -92,18 +97,51 @@ def build_provider(
         OSError: a certificate file cannot be read.
 
     """
-    build_exporter = _grpc_exporter if options.chosen_protocol() == "grpc" else _http_exporter
-    try:
+    with _saying_where():
+        build_exporter = _grpc_exporter if options.chosen_protocol() == "grpc" else _http_exporter
         delivery = Delivery(build_exporter(options))
-        # OTLPHandler ends the pipeline itself: what the SDK does at exit can take half a minute.
-        provider = LoggerProvider(
-            resource=program_resource(service_name, resource), log_record_limits=_limits(), shutdown_on_exit=False
-        )
-        after_fork_in_child(provider, _describe_process)
+        provider = _provider(service_name, resource)
         provider.add_log_record_processor(BatchLogRecordProcessor(delivery))
+    return provider, delivery
+
+
+def build_spooling_provider(
+    spool: Any,
+    options: ExporterOptions,
+    service_name: str | None,
+    resource: Resource | Mapping[str, Any] | None,
+) -> tuple[LoggerProvider, SpoolLogRecordProcessor]:
+    """Build the same, but with a spool.
+
+    Raises:
+        ValueError: as above.
+        OSError: a certificate file cannot be read, or the folder of the spool not be created or written to.
+
+    """
+    from jupyter_otel_telemetry.spool import SpoolLogRecordProcessor  # noqa: PLC0415 - who has none need not import
+
+    with _saying_where():
+        provider = _provider(service_name, resource)
+        processor = SpoolLogRecordProcessor(spool, options)
+        provider.add_log_record_processor(processor)
+    return provider, processor
+
+
+@contextmanager
+def _saying_where() -> Iterator[None]:
+    try:
+        yield
     except ValueError as error:
         raise ValueError(f"OTLPHandler cannot be built from its arguments and OTEL_* variables: {error}") from error
-    return provider, delivery
+
+
+def _provider(service_name: str | None, resource: Resource | Mapping[str, Any] | None) -> LoggerProvider:
+    # OTLPHandler ends the pipeline itself: what the SDK does at exit can take half a minute.
+    provider = LoggerProvider(
+        resource=program_resource(service_name, resource), log_record_limits=_limits(), shutdown_on_exit=False
+    )
+    after_fork_in_child(provider, _describe_process)
+    return provider
 
 
 def _describe_process(provider: LoggerProvider) -> None:
@@ -135,11 +173,11 @@ def _http_exporter(options: ExporterOptions) -> LogRecordExporter:
         certificate_file=options.certificate_file,
         client_certificate_file=options.client_certificate_file,
         client_key_file=options.client_key_file,
-        session=_http_session(),
+        session=http_session(),
     )
 
 
-def _http_session() -> Any:
+def http_session() -> Any:
     """Make a session that keeps two promises which requests and the exporter by themselves would not."""
     import requests  # noqa: PLC0415 - imports much
 

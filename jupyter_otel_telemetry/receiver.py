@@ -22,7 +22,7 @@ from socketserver import TCPServer
 from typing import TYPE_CHECKING, Any
 
 from google.protobuf import json_format
-from google.rpc.status_pb2 import Status  # type: ignore[import-untyped]  # it ships no py.typed
+from google.rpc.status_pb2 import Status
 from opentelemetry.proto.collector.logs.v1.logs_service_pb2 import ExportLogsServiceResponse
 
 from jupyter_otel_telemetry.received import ReceivedLog, parse_json, parse_protobuf

@@ -31,7 +31,7 @@ _EXPORTER: Final = (
     *("endpoint", "protocol", "headers", "compression"),
     *("certificate_file", "client_certificate_file", "client_key_file"),
 )
-_HANDLER: Final = (*_EXPORTER, "service_name", "allowed_schemas", "pseudonym_key", "pseudonym_key_file")
+_HANDLER: Final = (*_EXPORTER, "service_name", "allowed_schemas", "pseudonym_key", "pseudonym_key_file", "spool")
 
 
 class _SecretText(TraitType[Any, Any]):
@@ -153,6 +153,17 @@ class OTelTelemetry(LoggingConfigurable):
         None,
         allow_none=True,
         help="""File with that key. None, the default: `JUPYTER_OTEL_PSEUDONYM_KEY_FILE`, if set.""",
+    ).tag(config=True)
+
+    spool = AnyValue(
+        None,
+        allow_none=True,
+        help="""
+        Folder in which events wait until the receiver has accepted them, so that none is lost: `"/var/lib/events"`.
+
+        Or a mapping with a `folder` and any of `durability`, `max_size_bytes`, `max_age_s`, `when_full`. None, the
+        default: they wait in memory.
+        """,
     ).tag(config=True)
 
     def __init__(self, **kwargs: Any) -> None:

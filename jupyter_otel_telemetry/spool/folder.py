@@ -1,0 +1,233 @@
+"""The folder of a spool: what it may hold, how much of it, and what was refused for good."""
+
+from __future__ import annotations
+
+import json
+import os
+import time
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Final, NamedTuple
+
+from jupyter_otel_telemetry.spool.journal import Journal, can_lock, count_records, lock_file, segment_name, segments
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping
+
+__all__ = ["DURABILITIES", "WHEN_FULL", "SpoolFolder", "SpoolOptions"]
+
+DURABILITIES: Final = ("process", "power")
+"""What a record survives that is in the spool: the end of its process, or that of the machine's power too."""
+WHEN_FULL: Final = ("drop_oldest", "refuse_new")
+
+MIN_SIZE_BYTES: Final = 256 * 1024
+MAX_SEGMENT_BYTES: Final = 4 * 1024 * 1024
+SEGMENTS_PER_SPOOL: Final = 8
+_FORMAT: Final = "jupyter-otel-telemetry spool, format 1\n"
+
+
+@dataclass(frozen=True)
+class SpoolOptions:
+    """Where records wait until a receiver has accepted them, and how.
+
+    Args:
+        folder: where; it is created if it is not there. One folder has one destination; any number of processes
+            may share it.
+        durability: "process" (default): what is in the spool survives the end of its process, however it ends;
+            "power": also that of the machine, as far as its disk keeps what it says it has. Costs an `fdatasync` a
+            record, which threads that record at the same time share.
+        max_size_bytes: of all files together; 1 GiB by default. What is removed is removed by files of an eighth
+            of it, at most 4 MiB.
+        max_age_s: what has waited longer is dropped, by files too; None, the default: nothing is.
+        when_full: "drop_oldest" (default) or "refuse_new".
+
+    Raises:
+        ValueError: an option has no meaning; the text says what to write.
+
+    """
+
+    folder: str | os.PathLike[str]
+    durability: str = "process"
+    max_size_bytes: int = 1024**3
+    max_age_s: float | None = None
+    when_full: str = "drop_oldest"
+
+    def __post_init__(self) -> None:
+        if not can_lock():
+            raise ValueError("a spool needs POSIX file locks, which this system does not have")
+        if not isinstance(self.folder, (str, os.PathLike)) or not str(self.folder):
+            raise ValueError(f"spool folder must be a path, not {self.folder!r}")
+        for name, choices in (("durability", DURABILITIES), ("when_full", WHEN_FULL)):
+            if getattr(self, name) not in choices:
+                raise ValueError(f"spool {name} {getattr(self, name)!r} is unknown; use one of {', '.join(choices)}")
+        if not _is_number(self.max_size_bytes) or self.max_size_bytes < MIN_SIZE_BYTES:
+            raise ValueError(f"spool max_size_bytes must be a number of at least {MIN_SIZE_BYTES}")
+        if self.max_age_s is not None and not (_is_number(self.max_age_s) and self.max_age_s > 0):
+            raise ValueError("spool max_age_s must be a positive number of seconds, or None")
+
+    @classmethod
+    def of(cls, spool: str | os.PathLike[str] | Mapping[str, Any] | SpoolOptions) -> SpoolOptions:
+        """Return the options that a folder alone, or a mapping of them, stands for."""
+        if isinstance(spool, SpoolOptions):
+            return spool
+        if isinstance(spool, (str, os.PathLike)):
+            return cls(spool)
+        try:
+            return cls(**spool)
+        except TypeError:
+            known = ", ".join(cls.__dataclass_fields__)
+            raise ValueError(f"spool must be a folder, or a mapping with a folder and any of {known}") from None
+
+    @property
+    def segment_bytes(self) -> int:
+        """Size at which a new file begins."""
+        return min(MAX_SEGMENT_BYTES, int(self.max_size_bytes) // SEGMENTS_PER_SPOOL)
+
+
+class _File(NamedTuple):
+    """A file that counts for the size of a spool and may be removed; `segment` is None for what was refused."""
+
+    modified_s: float
+    size_bytes: int
+    path: Path
+    segment: int | None
+
+
+class Removed(NamedTuple):
+    """A file that had to go: the journal it was of, how many records had not been taken, and why: "full", "age"."""
+
+    journal: Path
+    records: int
+    reason: str
+
+
+class SpoolFolder:
+    """What is on the disk.
+
+    Args:
+        options: of the spool.
+
+    """
+
+    def __init__(self, options: SpoolOptions) -> None:
+        self.options = options
+        # Absolute, since daemons change their directory.
+        self.path = Path(options.folder).expanduser().absolute()
+        self.queue = self.path / "queue"
+        self.rejected = self.path / "rejected"
+
+    def __repr__(self) -> str:
+        return f"spool {self.path}"
+
+    def check_format(self) -> None:
+        """Read what is there.
+
+        Raises:
+            ValueError: it is a spool that this version cannot read.
+            OSError: it cannot be read.
+
+        """
+        try:
+            found = (self.path / "FORMAT").read_text()
+        except FileNotFoundError:
+            return
+        if found != _FORMAT:
+            raise ValueError(
+                f"{self.path} holds {found.strip()[:80]!r}, which this version cannot read: "
+                "let the version that wrote it send it, or take another folder"
+            )
+
+    def prepare(self) -> None:
+        """Create what is not there; nobody else may look into it.
+
+        Raises:
+            ValueError: it is a spool that this version cannot read.
+            OSError: it cannot be created.
+
+        """
+        self.check_format()
+        for folder in (self.path, self.queue, self.rejected):
+            folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+        if not (self.path / "FORMAT").exists():
+            new = self.path / f"FORMAT.{os.getpid()}"
+            new.write_text(_FORMAT)
+            new.replace(self.path / "FORMAT")
+
+    def size_bytes(self) -> int:
+        """Return the size of all that waits and all that was refused."""
+        return sum(file.size_bytes for file in self._files())
+
+    def make_room(self) -> list[Removed]:
+        """Remove the oldest files above the limits, unless new records are to be refused instead."""
+        options = self.options
+        files = sorted(self._files())
+        excess_bytes = sum(file.size_bytes for file in files) - options.max_size_bytes
+        oldest_s = -1.0 if options.max_age_s is None else time.time() - options.max_age_s
+        if excess_bytes <= 0 and (not files or files[0].modified_s >= oldest_s):
+            return []
+        in_use = {journal: _segment_in_use(journal) for journal in {file.path.parent for file in files}}
+        removed = []
+        for file in files:
+            if file.segment is not None and file.segment == in_use[file.path.parent]:
+                continue
+            is_old = file.modified_s < oldest_s
+            if not is_old and (excess_bytes <= 0 or options.when_full == "refuse_new"):
+                continue
+            # What was refused has been counted as that.
+            count = 0 if file.segment is None else count_records(file.path.parent, file.segment)
+            with suppress(OSError):  # somebody else has removed it
+                file.path.unlink()
+                removed.append(Removed(file.path.parent, count, "age" if is_old else "full"))
+            excess_bytes -= file.size_bytes
+        return removed
+
+    def _files(self) -> Iterator[_File]:
+        for journal in Journal.all_in(self.queue):
+            for number in segments(journal):
+                path = journal / segment_name(number)
+                with suppress(OSError):
+                    stat = path.stat()
+                    yield _File(stat.st_mtime, stat.st_size, path, number)
+        for path in self.rejected_files():
+            with suppress(OSError):
+                stat = path.stat()
+                yield _File(stat.st_mtime, stat.st_size, path, None)
+
+    def rejected_files(self) -> list[Path]:
+        """Return the files with what was refused for good."""
+        return sorted(self.rejected.glob("*.jsonl"))
+
+    def set_aside(self, lines: list[dict[str, Any]]) -> None:
+        """Keep what was refused for good.
+
+        Raises:
+            OSError: it cannot be written.
+
+        """
+        data = b"".join(json.dumps(line, separators=(",", ":")).encode() + b"\n" for line in lines)
+        self.rejected.mkdir(mode=0o700, parents=True, exist_ok=True)
+        with self.rejected_locked():
+            path = self.rejected / f"{time.strftime('%Y%m%d', time.gmtime())}-{os.getpid()}.jsonl"
+            fd = os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o600)
+            with os.fdopen(fd, "ab") as file:
+                file.write(data)
+
+    @contextmanager
+    def rejected_locked(self) -> Iterator[None]:
+        """Keep others from adding to what was refused, and from taking it away."""
+        fd = lock_file(self.rejected / ".lock")
+        try:
+            yield
+        finally:
+            os.close(fd)
+
+
+def _segment_in_use(journal: Path) -> int | None:
+    """Return the number of the segment that a process appends to."""
+    numbers = segments(journal)
+    return numbers[-1] if numbers and (journal / "appending").exists() else None
+
+
+def _is_number(value: object) -> bool:
+    return isinstance(value, (int, float)) and not isinstance(value, bool)

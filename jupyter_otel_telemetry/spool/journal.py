@@ -1,0 +1,423 @@
+"""What one process has spooled: a folder of its own, with segment files, a lock, and a cursor.
+
+    queue/<time>-<process id>-<random>/
+        lock            flock'ed by whoever appends to, or sends from, this journal
+        appending       is there until somebody takes over the journal of a process that is gone
+        00000001.seg    frames; the newest segment is appended to, the others are complete
+        cursor          "<segment> <offset>": what comes before has been taken; may lag, must not run ahead
+
+The lock dies with its process, however that dies. Whoever gets it then owns the journal.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+import sys
+import time
+from contextlib import suppress
+from secrets import token_hex
+from typing import TYPE_CHECKING, Final, NamedTuple
+
+from jupyter_otel_telemetry.spool.frames import OVERHEAD_BYTES, RECORD, RESOURCE, SCOPE, frame, frames
+from jupyter_otel_telemetry.spool.requests import Entry
+
+try:
+    import fcntl
+except ImportError:  # on Windows
+    fcntl = None  # type: ignore[assignment]
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+__all__ = [
+    "Batch",
+    "Journal",
+    "Position",
+    "Reader",
+    "Writer",
+    "can_lock",
+    "count_records",
+    "lock_file",
+    "segment_name",
+    "segments",
+]
+
+_SUFFIX: Final = ".seg"
+_READ_AHEAD_BYTES: Final = 64 * 1024
+
+
+class Position(NamedTuple):
+    """A place in a journal. All of earlier segments lies before it."""
+
+    segment: int
+    offset: int
+
+
+class Batch(NamedTuple):
+    """Records that follow one another, and where what follows them begins."""
+
+    entries: list[Entry]
+    end: Position
+    resource: bytes | None
+    scope: bytes | None
+    damaged_bytes: int
+
+
+def can_lock() -> bool:
+    """Tell whether this system has the file locks that a spool needs."""
+    return fcntl is not None
+
+
+class Journal:
+    """The folder of a journal, whose lock this process holds."""
+
+    def __init__(self, path: Path, lock_fd: int) -> None:
+        self.path = path
+        self._lock_fd = lock_fd
+
+    @classmethod
+    def create(cls, queue: Path) -> Journal:
+        """Make a journal for this process. It gets its name when the lock is held, so nobody finds it before."""
+        name = f"{time.time_ns():020d}-{os.getpid()}-{token_hex(4)}"
+        hidden = queue / f".{name}"
+        hidden.mkdir(mode=0o700)
+        lock_fd = lock_file(hidden / "lock")
+        try:
+            (hidden / "appending").touch(mode=0o600)
+            hidden.rename(queue / name)
+        except OSError:
+            os.close(lock_fd)
+            raise
+        return cls(queue / name, lock_fd)
+
+    @classmethod
+    def adopt(cls, path: Path) -> Journal | None:
+        """Take over the journal of a process that is gone; None: it lives, or somebody else was faster."""
+        try:
+            lock_fd = _open(path / "lock", os.O_RDWR)
+        except FileNotFoundError:
+            return None
+        try:
+            fcntl.flock(lock_fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            if (path / "lock").stat().st_ino == os.fstat(lock_fd).st_ino:
+                (path / "appending").unlink(missing_ok=True)
+                return cls(path, lock_fd)
+        except OSError:  # it is locked, or was removed meanwhile
+            pass
+        os.close(lock_fd)
+        return None
+
+    @staticmethod
+    def all_in(queue: Path) -> list[Path]:
+        """Return the folders of all journals, the oldest first."""
+        with suppress(FileNotFoundError):
+            return sorted(path for path in queue.iterdir() if path.name[0] != "." and path.is_dir())
+        return []
+
+    @property
+    def is_there(self) -> bool:
+        """Whether nobody has removed it."""
+        return (self.path / "lock").exists()
+
+    def close(self, *, remove: bool) -> None:
+        """Leave the journal to others, or remove it."""
+        if remove:
+            shutil.rmtree(self.path, ignore_errors=True)
+        os.close(self._lock_fd)
+
+    def close_in_child(self) -> None:
+        """Close what a forked child has of it; the lock stays with the parent."""
+        os.close(self._lock_fd)
+
+
+class Writer:
+    """Appends records to a journal.
+
+    Args:
+        journal: where to.
+        segment_bytes: size at which a new segment begins.
+
+    """
+
+    def __init__(self, journal: Journal, segment_bytes: int) -> None:
+        self._journal = journal
+        self._segment_bytes = segment_bytes
+        self._fd = -1
+        self._resource = self._scope = b""
+        self.end = Position(0, 0)
+        """Up to here there are whole frames. Also the number of the segment that is appended to."""
+
+    def has_room_for(self, entry: Entry) -> bool:
+        """Tell whether a record goes to the present segment."""
+        return self.is_open and (
+            self.end.offset == 0 or self.end.offset + len(entry.record) + OVERHEAD_BYTES <= self._segment_bytes
+        )
+
+    def append(self, entry: Entry) -> None:
+        """Write a record.
+
+        Raises:
+            OSError: it could not be written, and the segment is as before.
+
+        """
+        data = frame(RECORD, entry.record)
+        if entry.scope is not self._scope:
+            data = frame(SCOPE, entry.scope) + data
+        if entry.resource is not self._resource:
+            data = frame(RESOURCE, entry.resource) + data
+        # At an explicit place, so that what a write that failed half-way has left is overwritten by the next.
+        if os.pwrite(self._fd, data, self.end.offset) < len(data):
+            raise OSError(28, "no space left for a whole record")
+        self.end = Position(self.end.segment, self.end.offset + len(data))
+        self._resource, self._scope = entry.resource, entry.scope
+
+    def begin_segment(self) -> None:
+        """Begin a new segment; the one before is complete then.
+
+        Raises:
+            OSError: it cannot be made.
+
+        """
+        number = self.end.segment + 1
+        fd = _open(_segment(self._journal.path, number), os.O_RDWR | os.O_CREAT | os.O_TRUNC)
+        self.close()
+        self._fd, self.end = fd, Position(number, 0)
+        self._resource = self._scope = b""
+
+    def sync(self) -> None:
+        """Have everything appended to the present segment on the disk, not only with the system.
+
+        Raises:
+            OSError: the disk fails.
+
+        """
+        if self._fd >= 0:
+            getattr(os, "fdatasync", os.fsync)(self._fd)
+
+    def sync_folders(self) -> None:
+        """Have the name of the present segment on the disk, and that of the journal."""
+        for folder in (self._journal.path, self._journal.path.parent):
+            fd = os.open(folder, os.O_RDONLY)
+            try:
+                os.fsync(fd)
+            finally:
+                os.close(fd)
+
+    @property
+    def is_open(self) -> bool:
+        """Whether there is a segment to append to."""
+        return self._fd >= 0
+
+    def dup(self) -> int:
+        """Return a descriptor of the present segment, to read what is in it though it be removed."""
+        return os.dup(self._fd)
+
+    def close(self) -> None:
+        """Complete the present segment."""
+        if self._fd >= 0:
+            with suppress(OSError):  # the leavings of a failed write would look like damage
+                os.ftruncate(self._fd, self.end.offset)
+            os.close(self._fd)
+            self._fd = -1
+
+    def close_in_child(self) -> None:
+        """Close what a forked child has of it, and leave the file as it is."""
+        if self._fd >= 0:
+            os.close(self._fd)
+            self._fd = -1
+
+
+class Reader:
+    """Reads a journal from its cursor on.
+
+    Args:
+        journal: where from.
+        writer: what is still appending to it; None: it is complete.
+
+    """
+
+    def __init__(self, journal: Journal, writer: Writer | None = None) -> None:
+        self.journal = journal
+        self._writer = writer
+        self.damaged_bytes = 0
+        """How much of what was taken could not be read."""
+        self._position = _read_cursor(journal.path)
+        self._resource: bytes | None = None
+        self._scope: bytes | None = None
+        self._fd = self._fd_segment = -1
+
+    def read(self, max_records: int, max_bytes: int) -> Batch | None:
+        """Return the next records, at least one, whatever its size; None: there is none.
+
+        Until `take` is called, they stay the next.
+        """
+        while (found := self._open_next()) is not None:
+            limit, is_complete = found
+            batch = self._read_segment(limit, max_records, max_bytes)
+            if batch.entries:
+                return batch
+            if not is_complete:
+                return None
+            self.damaged_bytes += batch.damaged_bytes
+            self._remove_segment()
+        return None
+
+    def rest(self) -> list[Entry]:
+        """Return all that can still be read where somebody has removed the folder."""
+        entries: list[Entry] = []
+        if self._fd >= 0:
+            limit = os.fstat(self._fd).st_size
+            entries += self._read_segment(limit, sys.maxsize, limit).entries
+        if self._writer is not None and self._writer.is_open and self._writer.end.segment != self._fd_segment:
+            self.close()
+            self._fd, self._fd_segment = self._writer.dup(), self._writer.end.segment
+            self._position = Position(self._fd_segment, 0)
+            entries += self._read_segment(self._writer.end.offset, sys.maxsize, sys.maxsize // 2).entries
+        return entries
+
+    def take(self, batch: Batch) -> None:
+        """Note that a batch needs to be read no more."""
+        self._position, self._resource, self._scope = batch.end, batch.resource, batch.scope
+        self.damaged_bytes += batch.damaged_bytes
+        with suppress(OSError):  # a cursor that lags only repeats
+            cursor = self.journal.path / "cursor"
+            cursor.with_suffix(".new").write_text(f"{batch.end.segment} {batch.end.offset}\n")
+            cursor.with_suffix(".new").replace(cursor)
+
+    def discard(self) -> None:
+        """Remove the segment that is being read, of which all was taken."""
+        if self._fd_segment == self._position.segment:
+            self._remove_segment()
+
+    def close(self) -> None:
+        """Close the file; the lock is the journal's."""
+        if self._fd >= 0:
+            os.close(self._fd)
+        self._fd = self._fd_segment = -1
+
+    def _open_next(self) -> tuple[int, bool] | None:
+        """Open the first segment that is not taken; return where it ends, and whether it stays so."""
+        end = self._writer.end if self._writer is not None else Position(0, 0)
+        if self._fd_segment != self._position.segment or self._fd < 0:
+            numbers = [number for number in segments(self.journal.path) if number >= self._position.segment]
+            if not numbers:
+                return None
+            self.close()
+            number = numbers[0]
+            offset = self._position.offset if number == self._position.segment else 0
+            try:
+                self._fd = _open(_segment(self.journal.path, number), os.O_RDONLY)
+            except FileNotFoundError:  # too old, and removed right now
+                return self._open_next()
+            self._fd_segment, self._position = number, Position(number, offset)
+            self._read_contexts(offset)
+        if self._fd_segment == end.segment:
+            return end.offset, False
+        return os.fstat(self._fd).st_size, True
+
+    def _read_contexts(self, offset: int) -> None:
+        """Find the resource and the scope that hold at an offset."""
+        for found in frames(os.pread(self._fd, offset, 0), is_all=True) if offset else ():
+            self._see(found.kind, found.payload)
+
+    def _see(self, kind: int, payload: bytes) -> None:
+        if kind == RESOURCE:
+            self._resource = payload
+        elif kind == SCOPE:
+            self._scope = payload
+
+    def _read_segment(self, limit: int, max_records: int, max_bytes: int) -> Batch:
+        offset = self._position.offset
+        size = max_bytes + _READ_AHEAD_BYTES
+        while True:
+            data = os.pread(self._fd, min(size, max(limit - offset, 0)), offset)
+            is_all = offset + len(data) >= limit
+            batch = self._batch_of(data, is_all, max_records, max_bytes)
+            if batch.entries or is_all:
+                return batch
+            size *= 2
+
+    def _batch_of(self, data: bytes, is_all: bool, max_records: int, max_bytes: int) -> Batch:  # noqa: FBT001
+        entries: list[Entry] = []
+        resource, scope = self._resource, self._scope
+        end = healthy_bytes = size_bytes = 0
+        for kind, payload, frame_end in frames(data, is_all=is_all):
+            size_bytes += len(payload)
+            if kind == RESOURCE:
+                resource = payload
+            elif kind == SCOPE:
+                scope = payload
+            elif entries and (len(entries) >= max_records or size_bytes > max_bytes):
+                break
+            else:
+                resource = self._any_of(RESOURCE) if resource is None else resource
+                scope = self._any_of(SCOPE) if scope is None else scope
+                entries.append(Entry(resource, scope, payload))
+            end = frame_end
+            healthy_bytes += OVERHEAD_BYTES + len(payload)
+        position = Position(self._position.segment, self._position.offset + end)
+        damaged_bytes = (end if entries else len(data)) - healthy_bytes
+        return Batch(entries, position, resource, scope, damaged_bytes)
+
+    def _any_of(self, kind: int) -> bytes:
+        """Find a resource or scope for records that have lost theirs: a process hardly ever has two."""
+        for number in segments(self.journal.path):
+            with suppress(OSError):
+                for found in frames(_segment(self.journal.path, number).read_bytes(), is_all=True):
+                    if found.kind == kind:
+                        return found.payload
+        return b""
+
+    def _remove_segment(self) -> None:
+        with suppress(OSError):
+            _segment(self.journal.path, self._fd_segment).unlink()
+        self.close()
+        self._position = Position(self._position.segment + 1, 0)
+
+
+def segments(journal: Path) -> list[int]:
+    """Return the numbers of the segments of a journal, in order."""
+    with suppress(FileNotFoundError):
+        names = [path.stem for path in journal.iterdir() if path.suffix == _SUFFIX]
+        return sorted(int(name) for name in names if name.isdigit())
+    return []
+
+
+def count_records(journal: Path, number: int) -> int:
+    """Return how many records of a segment have not been taken, as far as the cursor tells."""
+    cursor = _read_cursor(journal)
+    if number < cursor.segment:
+        return 0
+    offset = cursor.offset if number == cursor.segment else 0
+    with suppress(OSError):
+        data = _segment(journal, number).read_bytes()[offset:]
+        return sum(found.kind == RECORD for found in frames(data, is_all=True))
+    return 0
+
+
+def segment_name(number: int) -> str:
+    """Return the file name of a segment."""
+    return f"{number:08d}{_SUFFIX}"
+
+
+def lock_file(path: Path) -> int:
+    """Wait for the lock of a file; it is given back when the returned descriptor is closed."""
+    fd = _open(path, os.O_RDWR | os.O_CREAT)
+    fcntl.flock(fd, fcntl.LOCK_EX)
+    return fd
+
+
+def _segment(journal: Path, number: int) -> Path:
+    return journal / segment_name(number)
+
+
+def _open(path: Path, flags: int) -> int:
+    return os.open(path, flags | getattr(os, "O_CLOEXEC", 0), 0o600)
+
+
+def _read_cursor(journal: Path) -> Position:
+    with suppress(OSError, ValueError):
+        segment, offset = (journal / "cursor").read_text().split()
+        return Position(int(segment), int(offset))
+    return Position(0, 0)

@@ -1,0 +1,163 @@
+"""The SDK's processor that spools, and all that belongs to it."""
+
+from __future__ import annotations
+
+import logging
+import time
+from typing import TYPE_CHECKING, Any, Final
+
+from opentelemetry.sdk._logs import LogRecordProcessor
+
+from jupyter_otel_telemetry.delivery import after_fork_in_child
+from jupyter_otel_telemetry.pipeline import ExporterOptions
+from jupyter_otel_telemetry.record import rfc3339
+from jupyter_otel_telemetry.spool.courier import Courier
+from jupyter_otel_telemetry.spool.encoding import encode_record, encode_resource, encode_scope
+from jupyter_otel_telemetry.spool.folder import SpoolFolder, SpoolOptions
+from jupyter_otel_telemetry.spool.otlpjson import to_json
+from jupyter_otel_telemetry.spool.requests import Entry, request_of
+from jupyter_otel_telemetry.spool.sender import Sender
+from jupyter_otel_telemetry.spool.store import Store
+from jupyter_otel_telemetry.spool.transport import build_transport
+from jupyter_otel_telemetry.trouble import TroubleLog
+
+if TYPE_CHECKING:
+    import os
+    from collections.abc import Mapping, Sequence
+
+    from opentelemetry.sdk._logs import ReadWriteLogRecord
+
+    from jupyter_otel_telemetry.spool.transport import Answer
+
+__all__ = ["SpoolLogRecordProcessor"]
+
+SHUTDOWN_TIMEOUT_S: Final = 5.0
+"""How long the end of a program waits for what can be delivered."""
+
+_logger = logging.getLogger(__name__)
+
+
+class SpoolLogRecordProcessor(LogRecordProcessor):
+    """Writes each record to a folder before `on_emit` returns, and sends from there until a receiver accepts it.
+
+    Add it to a `LoggerProvider` of yours, or let `OTLPHandler(spool=…)` do so.
+
+    Args:
+        spool: the folder, or all options.
+        exporter: where to and how. Compression is gzip, unless something else is chosen.
+
+    Raises:
+        ValueError: an option or environment variable has no meaning; the text says what to write.
+        OSError: the folder cannot be created or written to, or a certificate file not be read.
+
+    """
+
+    def __init__(
+        self,
+        spool: str | os.PathLike[str] | Mapping[str, Any] | SpoolOptions,
+        exporter: ExporterOptions | None = None,
+    ) -> None:
+        exporter = exporter or ExporterOptions()
+        self._folder = SpoolFolder(SpoolOptions.of(spool))
+        self._folder.prepare()
+        self._destination = exporter.destination()
+        self._trouble = TroubleLog(lambda: _logger)
+        self._store = Store(self._folder, self._trouble)
+        self._sender = Sender(
+            self._store, Courier(build_transport(exporter), self._set_aside, self._count_accepted), self._tell
+        )
+        self._reset()
+        after_fork_in_child(self, SpoolLogRecordProcessor._reset_in_child)
+        self._sender.start()
+
+    def _reset(self) -> None:
+        self._resource: tuple[Any, bytes] = (None, b"")
+        self._scope: tuple[Any, bytes] = (None, b"")
+        self._unaccepted = 0
+        self.delivered = self.refused = self.unencodable = 0
+
+    def _reset_in_child(self) -> None:
+        self._store.reset_in_child()
+        self._sender.reset_in_child()
+        self._trouble = self._store.trouble = TroubleLog(lambda: _logger)
+        self._reset()
+
+    def on_emit(self, log_record: ReadWriteLogRecord) -> None:
+        """Write a record to the spool, or keep it in memory where the disk takes nothing."""
+        try:
+            entry = self._entry(log_record)
+        except Exception:  # noqa: BLE001 - the caller's work must go on
+            self.unencodable += 1
+            self._trouble.failed(encode_record, ": a record that cannot be encoded is lost")
+            return
+        self._store.append(entry)
+        self._sender.wake()
+
+    def _entry(self, log_record: ReadWriteLogRecord) -> Entry:
+        resource, scope = self._resource, self._scope
+        # Made anew only when they change, since the same bytes need not be written again.
+        if log_record.resource is not resource[0]:
+            resource = self._resource = (log_record.resource, encode_resource(log_record.resource))
+        if log_record.instrumentation_scope is not scope[0]:
+            scope = self._scope = (log_record.instrumentation_scope, encode_scope(log_record.instrumentation_scope))
+        return Entry(resource[1], scope[1], encode_record(log_record))
+
+    def force_flush(self, timeout_millis: int = 30_000) -> bool:
+        """Wait until what was emitted so far has been accepted.
+
+        Returns:
+            Whether it was, all of it, within the time limit.
+
+        """
+        return self.flush(timeout_millis / 1000, give_up=False)
+
+    def flush(self, timeout_s: float, *, give_up: bool) -> bool:
+        """Do as `force_flush`; with `give_up`, wait no longer once an attempt to send has failed."""
+        is_done = self._sender.flush(timeout_s, give_up=give_up)
+        unaccepted = self.refused + self.unencodable + sum(self._store.dropped.values())
+        is_accepted = unaccepted == self._unaccepted
+        self._unaccepted = unaccepted
+        return is_done and is_accepted
+
+    def shutdown(self) -> None:
+        """Send what can be sent within a few seconds; the rest waits for the next start.
+
+        What is emitted afterwards is written to the spool, too.
+        """
+        self._sender.end(SHUTDOWN_TIMEOUT_S)
+        if self._store.dropped:
+            counts = ", ".join(f"{count} ({reason})" for reason, count in self._store.dropped.items())
+            _logger.error("%r has dropped records: %s", self._folder, counts)
+
+    def _count_accepted(self, count: int) -> None:
+        self.delivered += count
+
+    def _set_aside(self, entries: Sequence[Entry], answer: Answer, rejected: int) -> None:
+        """Keep what was refused for good. Of a partial success nobody knows which ones are meant: keep all."""
+        is_first = not self.refused
+        self.refused += rejected
+        why = {
+            "time": rfc3339(time.time_ns()),
+            "status": answer.status,
+            "reason": answer.reason,
+            "rejected": rejected,
+            "destination": self._destination,
+        }
+        where = f"they are in {self._folder.rejected}"
+        try:
+            self._folder.set_aside([to_json(request_of(entries)) | {"refused": why}])
+        except OSError as error:
+            where = f"they are lost, since {self._folder.rejected} cannot be written: {error}"
+        if is_first:
+            text = "%s refuses %d records for good (%s %s); %s; what else it refuses is counted, not logged"
+            _logger.error(text, self._destination, rejected, answer.status, answer.reason, where)
+
+    def _tell(self, answer: Answer | None) -> None:
+        if answer is None:
+            self._trouble.worked(self)
+        else:
+            why = f"{answer.status} {answer.reason}".strip()
+            self._trouble.failed(self, f": {why}; records wait in {self._folder.path}", traceback=False)
+
+    def __repr__(self) -> str:
+        return f"delivery to {self._destination}"

@@ -1,0 +1,201 @@
+"""The thread that sends what this process has spooled, and what processes that are gone have left."""
+
+from __future__ import annotations
+
+import math
+import threading
+import time
+from typing import TYPE_CHECKING, Final
+
+from opentelemetry.instrumentation.utils import suppress_instrumentation
+
+from jupyter_otel_telemetry.spool.courier import Backoff
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from jupyter_otel_telemetry.spool.courier import Courier
+    from jupyter_otel_telemetry.spool.store import Store
+    from jupyter_otel_telemetry.spool.transport import Answer
+
+__all__ = ["Sender"]
+
+_LINGER_S: Final = 0.2
+"""How long a record may wait for others to be sent with."""
+_TEND_S: Final = 1.0
+"""How often to look for journals that processes have left, and for what is too old."""
+_RETRY_FOR_FLUSH_S: Final = 0.25
+"""How often to try while somebody waits for a flush."""
+
+
+class Sender:
+    """Sends from a store, in a thread of its own, until it is ended.
+
+    Args:
+        store: what to send.
+        courier: who carries it.
+        told: is called with the answer to each attempt that failed, and with None after one that did not.
+
+    """
+
+    def __init__(self, store: Store, courier: Courier, told: Callable[[Answer | None], None]) -> None:
+        self._store = store
+        self._courier = courier
+        self._told = told
+        self._backoff = Backoff()
+        self._reset()
+
+    def _reset(self) -> None:
+        self._changed = threading.Condition()
+        self._thread: threading.Thread | None = None
+        self._is_idle = False
+        self._waiters = 0
+        self._attempts = self._failed_attempt = 0
+        self._failed_s = self._not_before_s = self._next_s = -math.inf
+        self._deadline_s: float | None = None  # set when the end is near
+        self._attempts_before_end = 0
+
+    def reset_in_child(self) -> None:
+        """Have no thread, in a forked child, until there is something to send."""
+        self._backoff = Backoff()
+        self._reset()
+
+    def wake(self) -> None:
+        """Note that there is something to send."""
+        if self._thread is None:
+            self.start()
+        elif self._is_idle:
+            with self._changed:
+                self._changed.notify_all()
+
+    def start(self) -> None:
+        """Look for what others have left, too."""
+        with self._changed:
+            if self._thread is None and self._deadline_s is None:
+                thread = threading.Thread(target=self._run, name="otlp-spool", daemon=True)
+                try:
+                    thread.start()
+                except RuntimeError:  # the interpreter is ending: it stays in the spool
+                    return
+                self._thread = thread
+
+    def flush(self, timeout_s: float, *, give_up: bool) -> bool:
+        """Wait until all that was recorded so far is done with.
+
+        Args:
+            timeout_s: how long at most.
+            give_up: stop waiting when an attempt fails that began after this call.
+
+        """
+        target = self._store.appended
+        deadline_s = time.monotonic() + timeout_s
+        if self._store.done < target:
+            self.start()
+        with self._changed:
+            attempts = self._attempts
+            self._waiters += 1
+            try:
+                self._changed.notify_all()
+                while self._store.done < target:
+                    left_s = deadline_s - time.monotonic()
+                    if left_s <= 0 or self._thread is None or self._deadline_s is not None:
+                        break
+                    if give_up and (self._failed_attempt > attempts or time.monotonic() < self._not_before_s):
+                        break
+                    self._changed.wait(min(left_s, 0.5))
+            finally:
+                self._waiters -= 1
+        return self._store.done >= target
+
+    def end(self, timeout_s: float) -> None:
+        """Send what can be sent within a time limit; no attempt is made after one that fails."""
+        with self._changed:
+            self._deadline_s = time.monotonic() + timeout_s
+            self._attempts_before_end = self._attempts
+            self._changed.notify_all()
+            thread = self._thread
+        if thread is not None:
+            thread.join(timeout_s)
+        else:
+            self._store.close()
+
+    def _run(self) -> None:
+        # What the HTTP library logs must not be sent, which would make it log again.
+        with suppress_instrumentation():
+            try:
+                tended_s = -math.inf
+                while not self._must_end():
+                    if time.monotonic() - tended_s >= _TEND_S:
+                        tended_s = time.monotonic()
+                        self._store.tend(adopt=self._deadline_s is None)
+                    if (delay_s := self._delay_s()) > 0:
+                        with self._changed:
+                            self._changed.wait(min(delay_s, _TEND_S))
+                    elif not self._send_round() and not self._wait_for_more():
+                        return
+            finally:
+                self._store.close()
+                with self._changed:
+                    self._changed.notify_all()
+
+    def _must_end(self) -> bool:
+        """Tell whether the time is up, or what is tried at the end has failed."""
+        return self._deadline_s is not None and (
+            time.monotonic() >= self._deadline_s
+            or time.monotonic() < self._not_before_s
+            or self._failed_attempt > self._attempts_before_end
+        )
+
+    def _delay_s(self) -> float:
+        """Return how long to wait before the next attempt, less if somebody waits for it."""
+        next_s = self._next_s
+        if self._deadline_s is not None:
+            return 0.0
+        if self._waiters:
+            next_s = min(next_s, max(self._not_before_s, self._failed_s + _RETRY_FOR_FLUSH_S))
+        return next_s - time.monotonic()
+
+    def _send_round(self) -> bool:
+        """Send a batch of each source, until one fails; tell whether there was any."""
+        found = False
+        for source, batch in self._store.batches():
+            found = True
+            self._attempts += 1
+            done, answer = self._courier.deliver(batch.entries)
+            if done:
+                self._store.take(source, batch, done)
+            if done < len(batch.entries):
+                self._note_failure(answer)
+                break
+            self._backoff.reset()
+            self._told(None)
+            if self._waiters:
+                self._notify()
+            if self._must_end():
+                break
+        return found
+
+    def _note_failure(self, answer: Answer) -> None:
+        self._failed_s = time.monotonic()
+        self._not_before_s = self._failed_s + answer.retry_after_s
+        self._next_s = self._failed_s + self._backoff.next_s(answer)
+        self._failed_attempt = self._attempts
+        self._told(answer)
+        self._notify()
+
+    def _notify(self) -> None:
+        with self._changed:
+            self._changed.notify_all()
+
+    def _wait_for_more(self) -> bool:
+        """Wait until there may be something to send; tell whether that is still wanted."""
+        with self._changed:
+            self._changed.notify_all()
+            self._is_idle = True
+            # Who appends looks at `_is_idle` afterwards.
+            if not self._store.waiting and self._deadline_s is None:
+                self._changed.wait(_TEND_S)
+            self._is_idle = False
+            if self._store.waiting and not self._waiters and self._deadline_s is None:
+                self._changed.wait(_LINGER_S)
+            return self._deadline_s is None or self._store.waiting > 0

@@ -1,0 +1,365 @@
+"""All that this process has to deliver: what it recorded itself, and what processes that are gone have left."""
+
+from __future__ import annotations
+
+import logging
+import threading
+from collections import Counter, deque
+from itertools import islice
+from typing import TYPE_CHECKING, Final, NamedTuple, Protocol
+
+from jupyter_otel_telemetry.spool.journal import Batch, Journal, Position, Reader, Writer
+from jupyter_otel_telemetry.spool.requests import MAX_BATCH_BYTES, MAX_BATCH_RECORDS
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from jupyter_otel_telemetry.spool.folder import SpoolFolder
+    from jupyter_otel_telemetry.spool.requests import Entry
+    from jupyter_otel_telemetry.trouble import TroubleLog
+
+__all__ = ["Source", "Store"]
+
+MAX_MEMORY_BYTES: Final = 16 * 1024 * 1024
+"""What is kept in memory where the disk takes nothing."""
+MAX_ADOPTED: Final = 16
+"""Journals of processes that are gone which one process sends from at the same time; each has two open files."""
+
+
+_logger = logging.getLogger(__name__)
+
+
+class Source(Protocol):
+    """Where records wait in their order."""
+
+    def read(self, max_records: int, max_bytes: int) -> Batch | None:
+        """Return the next ones, at least one; None: there is none."""
+
+    def take(self, batch: Batch) -> None:
+        """Note that these are done with."""
+
+
+class _Memory:
+    """Where records wait that the disk does not take."""
+
+    def __init__(self) -> None:
+        self._entries: deque[Entry] = deque()
+        self._size_bytes = 0
+        self._first = 0  # number of the first one, since the oldest may go while it is on its way
+
+    def __len__(self) -> int:
+        return len(self._entries)
+
+    def append(self, entry: Entry) -> int:
+        """Add a record, and return how many had to go for it."""
+        self._entries.append(entry)
+        self._size_bytes += entry.size_bytes
+        dropped = 0
+        while self._size_bytes > MAX_MEMORY_BYTES and len(self._entries) > 1:
+            self.pop()
+            dropped += 1
+        return dropped
+
+    def prepend(self, entries: list[Entry]) -> None:
+        """Add what is older than everything here."""
+        self._entries.extendleft(reversed(entries))
+        self._size_bytes += sum(entry.size_bytes for entry in entries)
+
+    def first(self) -> Entry:
+        return self._entries[0]
+
+    def pop(self) -> None:
+        self._size_bytes -= self._entries.popleft().size_bytes
+        self._first += 1
+
+    def read(self, max_records: int, max_bytes: int) -> Batch | None:
+        entries: list[Entry] = []
+        size_bytes = 0
+        for entry in islice(self._entries, max_records):
+            size_bytes += entry.size_bytes
+            if entries and size_bytes > max_bytes:
+                break
+            entries.append(entry)
+        return Batch(entries, Position(0, self._first + len(entries)), None, None, 0) if entries else None
+
+    def take(self, batch: Batch) -> None:
+        while self._entries and self._first < batch.end.offset:
+            self.pop()
+
+
+class _Own(NamedTuple):
+    """The journal of this process."""
+
+    journal: Journal
+    writer: Writer
+    reader: Reader
+
+
+class SpoolFullError(Exception):
+    """The spool is full, and new records are to be refused."""
+
+
+class Store:
+    """The journal of this process, and those that it has taken over.
+
+    Its records are numbered in the order in which they came: `appended` is the number of the last one, `done` that
+    of the last one that is delivered, refused or dropped.
+
+    Args:
+        folder: where the journals are.
+        trouble: is told what the disk does not take.
+
+    """
+
+    def __init__(self, folder: SpoolFolder, trouble: TroubleLog) -> None:
+        self.folder = folder
+        self.trouble = trouble
+        self._adopted: list[Reader] = []
+        self._own: _Own | None = None
+        self._reset()
+
+    def _reset(self) -> None:
+        # Reentrant: a signal handler, or what our own logging reaches, may record while something is appended.
+        self._lock = threading.RLock()
+        self._sync_lock = threading.Lock()
+        self._is_appending = False
+        self._synced = Position(0, 0)
+        self._memory = _Memory()
+        self._is_full = False
+        self.appended = self.done = 0
+        self.dropped: Counter[str] = Counter()
+
+    def reset_in_child(self) -> None:
+        """Leave to the parent process, in a forked child, all that is its own."""
+        for reader in (*self._adopted, *([self._own.reader] if self._own is not None else [])):
+            reader.close()
+            reader.journal.close_in_child()
+        if self._own is not None:
+            self._own.writer.close_in_child()
+        self._adopted = []
+        self._own = None
+        self._reset()
+
+    @property
+    def waiting(self) -> int:
+        """Number of this process's own records that are not done with."""
+        return self.appended - self.done
+
+    def append(self, entry: Entry) -> None:
+        """Take a record: to the disk, or to memory while the disk takes nothing. Never raises."""
+        problem: Exception | None = None
+        position = None
+        with self._lock:
+            self.appended += 1
+            if len(self._memory) or self._is_appending:
+                self._remember(entry)
+            else:
+                self._is_appending = True
+                try:
+                    position = self._write(entry)
+                except OSError as error:
+                    self._remember(entry)
+                    problem = error
+                except SpoolFullError as error:
+                    self._drop("full", 1)
+                    problem = error
+                finally:
+                    self._is_appending = False
+        if problem is not None:
+            self._report(problem)
+        elif position is not None and self.folder.options.durability == "power":
+            self._sync(position)
+
+    def _write(self, entry: Entry) -> Position:
+        own = self._own or self._open()
+        if not own.writer.has_room_for(entry):
+            self._begin_segment(own)
+        try:
+            own.writer.append(entry)
+        except OSError:
+            if own.writer.end.offset == 0:
+                raise
+            self._begin_segment(own)  # it may have been a limit of the size of one file
+            own.writer.append(entry)
+        return own.writer.end
+
+    def _open(self) -> _Own:
+        self.folder.prepare()
+        journal = Journal.create(self.folder.queue)
+        writer = Writer(journal, self.folder.options.segment_bytes)
+        self._own = _Own(journal, writer, Reader(journal, writer))
+        return self._own
+
+    def _begin_segment(self, own: _Own) -> None:
+        self.make_room()
+        if self._is_full:
+            raise SpoolFullError
+        with self._sync_lock:
+            is_synced = self.folder.options.durability == "power"
+            if is_synced and own.writer.end.offset:
+                own.writer.sync()
+            own.writer.begin_segment()
+            if is_synced:
+                own.writer.sync_folders()
+
+    def _sync(self, position: Position) -> None:
+        """Wait until what ends at a position is on the disk. Who waits for the lock has less, or nothing, to do."""
+        with self._sync_lock:
+            own = self._own
+            if own is None or position <= self._synced:
+                return
+            end = own.writer.end
+            try:
+                own.writer.sync()
+            except OSError as error:
+                self._report(error)
+            else:
+                self._synced = end
+
+    def make_room(self) -> None:
+        """Keep the limits of the spool."""
+        options = self.folder.options
+        own = self._own.journal.path if self._own is not None else None
+        for removed in self.folder.make_room():
+            self._drop(removed.reason, removed.records, is_own=removed.journal == own)
+        self._is_full = (
+            options.when_full == "refuse_new"
+            and self.folder.size_bytes() > options.max_size_bytes - options.segment_bytes
+        )
+
+    def _remember(self, entry: Entry) -> None:
+        if dropped := self._memory.append(entry):
+            self._drop("memory", dropped)
+
+    def _drop(self, reason: str, count: int, *, is_own: bool = True) -> None:
+        if count:
+            with self._lock:
+                self.dropped[reason] += count
+                self.done += count if is_own else 0
+
+    def _report(self, problem: Exception) -> None:
+        text = (
+            ": it is full, and new records are refused"
+            if isinstance(problem, SpoolFullError)
+            else (
+                f": {problem}; records are kept in memory until it works again, {MAX_MEMORY_BYTES >> 20} MiB of them"
+            )
+        )
+        self.trouble.failed(self.folder, text, traceback=False)
+
+    def tend(self, *, adopt: bool) -> None:
+        """Do what is due now and then: move to the disk what is in memory, look for what others have left."""
+        self._renew()
+        self._spill()
+        self.make_room()
+        self._tidy()
+        if adopt:
+            self._adopt()
+
+    def _renew(self) -> None:
+        """Begin anew where somebody has removed the folder of our journal while we append to it."""
+        with self._lock:
+            own = self._own
+            if own is None or own.journal.is_there or self._is_appending:
+                return
+            self._memory.prepend(own.reader.rest())
+            # What was in files that nobody has open is gone.
+            self._drop("removed", max(0, self.waiting - len(self._memory)))
+            self._close_own(remove=False)
+
+    def _spill(self) -> None:
+        with self._lock:
+            if not len(self._memory) or self._is_appending:
+                return
+            self._is_appending = True
+            try:
+                while len(self._memory):
+                    self._write(self._memory.first())
+                    self._memory.pop()
+            except (OSError, SpoolFullError):
+                return
+            finally:
+                self._is_appending = False
+        self.trouble.worked(self.folder)
+
+    def _tidy(self) -> None:
+        """Remove a segment of which all is done with, though it could be appended to."""
+        with self._lock, self._sync_lock:
+            own = self._own
+            if own is not None and not self._is_appending and self.waiting == 0 and own.writer.is_open:
+                own.writer.close()
+                own.reader.discard()
+
+    def _adopt(self) -> None:
+        for path in Journal.all_in(self.folder.queue):
+            if len(self._adopted) >= MAX_ADOPTED:
+                return
+            # Our own are locked, too.
+            if (journal := Journal.adopt(path)) is not None:
+                self._adopted.append(Reader(journal))
+
+    def batches(self) -> Iterator[tuple[Source, Batch]]:
+        """Return what is next of each source that has something; finish those of others that have nothing."""
+        own = self._own
+        if own is not None and (batch := own.reader.read(MAX_BATCH_RECORDS, MAX_BATCH_BYTES)) is not None:
+            yield own.reader, batch
+        elif (batch := self._read_memory()) is not None:
+            yield self._memory, batch
+        for reader in list(self._adopted):
+            if (batch := reader.read(MAX_BATCH_RECORDS, MAX_BATCH_BYTES)) is not None:
+                yield reader, batch
+            else:
+                self._adopted.remove(reader)
+                self._note_damage(reader)
+                reader.close()
+                reader.journal.close(remove=True)
+
+    def _read_memory(self) -> Batch | None:
+        """Read what is in memory, where all that is older is done with; if nothing is there, nothing waits."""
+        with self._lock:
+            own = self._own
+            if self._is_appending or (own is not None and own.reader.read(1, 1) is not None):
+                return None
+            if len(self._memory):
+                return self._memory.read(MAX_BATCH_RECORDS, MAX_BATCH_BYTES)
+            if own is not None:
+                self._note_damage(own.reader)
+            self._drop("damaged", self.waiting)
+            return None
+
+    def take(self, source: Source, batch: Batch, done: int) -> None:
+        """Note that the first records of a batch are done with."""
+        with self._lock:
+            if done < len(batch.entries):
+                batch = source.read(done, MAX_BATCH_BYTES) or batch
+            source.take(batch)
+            if source is self._memory or (self._own is not None and source is self._own.reader):
+                self.done += len(batch.entries)
+
+    def _note_damage(self, reader: Reader) -> None:
+        if reader.damaged_bytes:
+            text = "%d bytes in %s could not be read, and are left out"
+            _logger.error(text, reader.damaged_bytes, reader.journal.path)
+            reader.damaged_bytes = 0
+
+    def close(self) -> None:
+        """Give back everything, and leave what could not be delivered to whoever comes next."""
+        self._spill()
+        with self._lock:
+            self._drop("memory", len(self._memory))
+            self._memory = _Memory()
+            if self._own is not None:
+                self._close_own(remove=self.waiting == 0)
+            for reader in self._adopted:
+                reader.close()
+                reader.journal.close(remove=False)
+            self._adopted = []
+
+    def _close_own(self, *, remove: bool) -> None:
+        own = self._own
+        if own is not None:
+            self._own = None
+            with self._sync_lock:
+                own.writer.close()
+            own.reader.close()
+            own.journal.close(remove=remove)
