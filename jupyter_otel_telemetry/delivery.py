@@ -12,6 +12,8 @@ from typing import TYPE_CHECKING, Any, Final
 
 from opentelemetry.sdk._logs.export import LogRecordExporter, LogRecordExportResult
 
+from jupyter_otel_telemetry.metrics import DROP_REASON, record_counters
+
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
 
@@ -31,8 +33,9 @@ class Delivery(LogRecordExporter):
     The SDK's processor forgets what an export returned, so this is where the truth about delivery is.
     """
 
-    def __init__(self, exporter: LogRecordExporter) -> None:
+    def __init__(self, exporter: LogRecordExporter, queue_size: int) -> None:
         self._exporter = exporter
+        self._queue_size = queue_size
         self._deadline_s = math.inf
         self._reset()
         # The child's queue begins empty: what its parent emitted is the parent's to deliver.
@@ -41,6 +44,7 @@ class Delivery(LogRecordExporter):
     def _reset(self) -> None:
         self._lock = threading.Lock()
         self._emitted = self._accepted = self._settled = 0
+        self._taken = self._overflowed = 0
 
     def count_emitted(self) -> None:
         """Note that one record is about to enter the queue."""
@@ -63,7 +67,24 @@ class Delivery(LogRecordExporter):
             else:
                 self._accepted = 0
             self._settled = target
-            return complete
+        self._count_overflow(queued=self._emitted - target)
+        return complete
+
+    def _count_overflow(self, *, queued: int) -> None:
+        """Count what the queue has dropped: what was emitted, is not here, and cannot be in the queue."""
+        with self._lock:
+            count = self._emitted - self._taken - queued - self._overflowed
+            if count <= 0:
+                return
+            is_first = not self._overflowed
+            self._overflowed += count
+        record_counters().dropped.add(count, {DROP_REASON: "queue"})
+        if is_first:
+            text = "the queue of log records is full, and some are lost; set OTEL_BLRP_MAX_QUEUE_SIZE, or use a spool"
+            _logger.error(text)
+
+    def _count_lost(self, count: int) -> None:
+        record_counters().dropped.add(count, {DROP_REASON: "export"})
 
     @property
     def emitted(self) -> int:
@@ -72,6 +93,9 @@ class Delivery(LogRecordExporter):
 
     def export(self, batch: Sequence[ReadableLogRecord]) -> LogRecordExportResult:
         """Export in parts of at most about 3 MiB; no part and no record costs another its place."""
+        with self._lock:
+            self._taken += len(batch)
+        self._count_overflow(queued=self._queue_size)
         result = LogRecordExportResult.SUCCESS
         for part in _parts(batch):
             if not self._export_part(part):
@@ -85,7 +109,10 @@ class Delivery(LogRecordExporter):
         healthy = [record for record in part if _can_be_encoded(record)]
         if len(healthy) < len(part):
             _logger.error("%d log records cannot be encoded as OTLP and are dropped", len(part) - len(healthy))
-            self._was_accepted(healthy)
+            if self._was_accepted(healthy):
+                self._count_lost(len(part) - len(healthy))
+                return False
+        self._count_lost(len(part))
         return False
 
     def _was_accepted(self, part: Sequence[ReadableLogRecord]) -> bool:
@@ -98,6 +125,7 @@ class Delivery(LogRecordExporter):
         if accepted:
             with self._lock:
                 self._accepted += len(part)
+            record_counters().delivered.add(len(part))
         return accepted
 
     def force_flush(self, timeout_millis: int = 10_000) -> bool:

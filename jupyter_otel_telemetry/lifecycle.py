@@ -6,9 +6,11 @@ import atexit
 import logging
 import multiprocessing
 import os
+import signal
 import threading
 import time
 import weakref
+from contextlib import suppress
 from multiprocessing import util as multiprocessing_util
 from queue import SimpleQueue
 from typing import TYPE_CHECKING, Any, Final
@@ -128,8 +130,27 @@ def end_when_unused(handler: logging.Handler, provider: LoggerProvider, delivery
     weakref.finalize(handler, _pipelines.drop, pipeline).atexit = False
     atexit.unregister(_pipelines.end_all)
     atexit.register(_pipelines.end_all)
+    _end_on_sigterm()
     if multiprocessing.parent_process() is not None:
         _end_with_child(_pipelines)
+
+
+def _end_on_sigterm() -> None:
+    """Let SIGTERM deliver first what pipelines hold, in a program that has not decided what else it does.
+
+    A program that decides so later replaces this, and ends by itself.
+    """
+    is_main = threading.current_thread() is threading.main_thread()
+    if is_main and signal.getsignal(signal.SIGTERM) is signal.SIG_DFL:
+        with suppress(ValueError):  # a subinterpreter has no signals
+            signal.signal(signal.SIGTERM, _end_and_die)
+
+
+def _end_and_die(number: int, _frame: object) -> None:
+    # In another thread: this one may have been interrupted while it holds a lock that is needed.
+    _start(_pipelines.end_all)(FLUSH_TIMEOUT_S)
+    signal.signal(number, signal.SIG_DFL)
+    os.kill(os.getpid(), number)
 
 
 def within(timeout_s: float, function: Callable[[], Any]) -> Any:

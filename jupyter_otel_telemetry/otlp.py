@@ -12,6 +12,7 @@ from opentelemetry.trace import NonRecordingSpan, get_current_span, set_span_in_
 
 from jupyter_otel_telemetry._version import __version__
 from jupyter_otel_telemetry.lifecycle import FLUSH_TIMEOUT_S, end_when_unused, within
+from jupyter_otel_telemetry.metrics import event_counters, of_schema
 from jupyter_otel_telemetry.privacy import Policy
 from jupyter_otel_telemetry.pseudonyms import find_pseudonym_key
 from jupyter_otel_telemetry.record import SCOPE_NAME, EventRecord, has_lost_its_form
@@ -240,9 +241,11 @@ class OTLPHandler(LoggingHandler):
 
 def _seen_through(policy: Policy, record: EventRecord, *, is_foreign: bool) -> EventRecord | None:
     """Return what a policy lets leave of a record; None: nothing."""
-    if policy.entry_for(record.event_type.id) is None:
+    event_type = record.event_type
+    if policy.entry_for(event_type.id) is None:
+        event_counters().withheld.add(1, of_schema(event_type.id, event_type.version_text))
         return None
-    redaction = policy.redaction(record.event_type, record.pseudonyms)
+    redaction = policy.redaction(event_type, record.pseudonyms)
     if redaction is None:
         return record
     event: Any = record.event

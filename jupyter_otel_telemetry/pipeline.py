@@ -99,9 +99,10 @@ def build_provider(
     """
     with _saying_where():
         build_exporter = _grpc_exporter if options.chosen_protocol() == "grpc" else _http_exporter
-        delivery = Delivery(build_exporter(options))
+        queue_size = _queue_size()
+        delivery = Delivery(build_exporter(options), queue_size)
         provider = _provider(service_name, resource)
-        provider.add_log_record_processor(BatchLogRecordProcessor(delivery))
+        provider.add_log_record_processor(BatchLogRecordProcessor(delivery, max_queue_size=queue_size))
     return provider, delivery
 
 
@@ -147,6 +148,13 @@ def _provider(service_name: str | None, resource: Resource | Mapping[str, Any] |
 def _describe_process(provider: LoggerProvider) -> None:
     """Do what the SDK does in a forked child for the detectors that it knows of."""
     provider._update_resource(process_resource())  # noqa: SLF001 - there is no public way
+
+
+def _queue_size() -> int:
+    text = os.environ.get("OTEL_BLRP_MAX_QUEUE_SIZE", "").strip() or "2048"
+    if not text.isdigit() or not int(text):
+        raise ValueError(f"OTEL_BLRP_MAX_QUEUE_SIZE {text!r} is no number of records")
+    return int(text)
 
 
 def _limits() -> LogRecordLimits:

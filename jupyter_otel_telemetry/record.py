@@ -41,6 +41,8 @@ SCOPE_NAME: Final = "jupyter_otel_telemetry"
 ENVELOPE_VERSION: Final = 1
 """`__metadata_version__` of what is written to files."""
 
+SCHEMA_ID: Final = "jupyter.schema.id"
+SCHEMA_VERSION: Final = "jupyter.schema.version"
 EVENT_PREFIX: Final = "jupyter.event."
 ORIGIN: Final = "jupyter.origin"
 CLAIMED_TIMESTAMP: Final = "jupyter.claimed_timestamp"
@@ -159,8 +161,8 @@ class EventRecord(logging.LogRecord):
                 self.uid = _ulids.make(self.recorded_ms)
             attributes["log.record.uid"] = self.uid
             # Last, since at its limit the SDK drops the oldest.
-            attributes["jupyter.schema.id"] = event_type.id
-            attributes["jupyter.schema.version"] = event_type.version_text
+            attributes[SCHEMA_ID] = event_type.id
+            attributes[SCHEMA_VERSION] = event_type.version_text
             self._attributes = attributes
         return self._attributes
 
@@ -289,7 +291,7 @@ def datetime_to_ns(moment: datetime) -> int:
 def has_lost_its_form(record: logging.LogRecord) -> bool:
     """Tell whether an ordinary record was made of an event, in a way that nobody can tell its properties any more."""
     message = record.msg
-    return "jupyter.schema.id" in vars(record) or (isinstance(message, dict) and "__schema__" in message)
+    return SCHEMA_ID in vars(record) or (isinstance(message, dict) and "__schema__" in message)
 
 
 def _parsed(text: str) -> Any:

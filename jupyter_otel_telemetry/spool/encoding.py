@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from opentelemetry.sdk._logs import ReadWriteLogRecord
     from opentelemetry.sdk.util import instrumentation
 
-__all__ = ["encode_record", "encode_resource", "encode_scope"]
+__all__ = ["encode_record", "encode_resource", "encode_scope", "observed_time_ns"]
 
 _INT64_MIN, _INT64_MAX = -(2**63), 2**63 - 1
 _MAX_DEPTH = 16
@@ -49,6 +49,11 @@ def encode_record(read_write: ReadWriteLogRecord) -> bytes:
     if record.span_id:
         message.span_id = record.span_id.to_bytes(8, "big")
     return message.SerializeToString()
+
+
+def observed_time_ns(record: bytes) -> int:
+    """Return when a serialised `LogRecord` was recorded, in nanoseconds since 1970; 0 if it does not say."""
+    return LogRecord.FromString(record).observed_time_unix_nano
 
 
 def encode_resource(resource: resources.Resource | None) -> bytes:

@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import logging
 import time
+from functools import lru_cache
 from typing import TYPE_CHECKING, Any, Final
+from weakref import WeakSet
 
 from opentelemetry.sdk._logs import LogRecordProcessor
 
 from jupyter_otel_telemetry.delivery import after_fork_in_child
+from jupyter_otel_telemetry.metrics import DROP_REASON, ERROR_TYPE, observe_gauge, record_counters
 from jupyter_otel_telemetry.pipeline import ExporterOptions
 from jupyter_otel_telemetry.record import rfc3339
 from jupyter_otel_telemetry.spool.courier import Courier
@@ -23,7 +26,7 @@ from jupyter_otel_telemetry.trouble import TroubleLog
 
 if TYPE_CHECKING:
     import os
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Callable, Mapping, Sequence
 
     from opentelemetry.sdk._logs import ReadWriteLogRecord
 
@@ -68,13 +71,15 @@ class SpoolLogRecordProcessor(LogRecordProcessor):
         )
         self._reset()
         after_fork_in_child(self, SpoolLogRecordProcessor._reset_in_child)
+        _processors.add(self)
+        _observe()
         self._sender.start()
 
     def _reset(self) -> None:
         self._resource: tuple[Any, bytes] = (None, b"")
         self._scope: tuple[Any, bytes] = (None, b"")
         self._unaccepted = 0
-        self.delivered = self.refused = self.unencodable = 0
+        self.refused = self.unencodable = 0
 
     def _reset_in_child(self) -> None:
         self._store.reset_in_child()
@@ -88,6 +93,7 @@ class SpoolLogRecordProcessor(LogRecordProcessor):
             entry = self._entry(log_record)
         except Exception:  # noqa: BLE001 - the caller's work must go on
             self.unencodable += 1
+            record_counters().dropped.add(1, {DROP_REASON: "encoding"})
             self._trouble.failed(encode_record, ": a record that cannot be encoded is lost")
             return
         self._store.append(entry)
@@ -130,12 +136,13 @@ class SpoolLogRecordProcessor(LogRecordProcessor):
             _logger.error("%r has dropped records: %s", self._folder, counts)
 
     def _count_accepted(self, count: int) -> None:
-        self.delivered += count
+        record_counters().delivered.add(count)
 
     def _set_aside(self, entries: Sequence[Entry], answer: Answer, rejected: int) -> None:
         """Keep what was refused for good. Of a partial success nobody knows which ones are meant: keep all."""
         is_first = not self.refused
         self.refused += rejected
+        record_counters().refused.add(rejected, {ERROR_TYPE: answer.status})
         why = {
             "time": rfc3339(time.time_ns()),
             "status": answer.status,
@@ -159,5 +166,36 @@ class SpoolLogRecordProcessor(LogRecordProcessor):
             why = f"{answer.status} {answer.reason}".strip()
             self._trouble.failed(self, f": {why}; records wait in {self._folder.path}", traceback=False)
 
+    def depth(self) -> float:
+        """Return how many records of this process wait."""
+        return self._store.waiting
+
+    def size_bytes(self) -> float:
+        """Return the size of the whole spool, that of other processes included."""
+        return self._folder.size_bytes()
+
+    def age_s(self) -> float:
+        """Return how long the oldest record that this process is to send has been waiting."""
+        return self._store.age_s()
+
     def __repr__(self) -> str:
         return f"delivery to {self._destination}"
+
+
+_processors: WeakSet[SpoolLogRecordProcessor] = WeakSet()
+
+
+@lru_cache(maxsize=1)
+def _observe() -> None:
+    """Measure every spool that is in this process, from the first one on."""
+
+    def look(measure: Callable[[SpoolLogRecordProcessor], float]) -> Mapping[str, float]:
+        return {str(processor._folder.path): measure(processor) for processor in list(_processors)}  # noqa: SLF001
+
+    of = SpoolLogRecordProcessor
+    records = "Log records of this process that wait in the spool"
+    observe_gauge("jupyter.spool.depth", "{record}", records, lambda: look(of.depth))
+    size = "Size of the spool, with what was refused, of all processes"
+    observe_gauge("jupyter.spool.size", "By", size, lambda: look(of.size_bytes))
+    age = "How long the oldest log record that this process is to send has been waiting"
+    observe_gauge("jupyter.spool.age", "s", age, lambda: look(of.age_s))

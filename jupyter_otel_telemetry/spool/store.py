@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import logging
 import threading
+import time
 from collections import Counter, deque
 from itertools import islice
 from typing import TYPE_CHECKING, Final, NamedTuple, Protocol
 
+from jupyter_otel_telemetry.metrics import DROP_REASON, record_counters
+from jupyter_otel_telemetry.spool.encoding import observed_time_ns
 from jupyter_otel_telemetry.spool.journal import Batch, Journal, Position, Reader, Writer
 from jupyter_otel_telemetry.spool.requests import MAX_BATCH_BYTES, MAX_BATCH_RECORDS
 
@@ -126,6 +129,7 @@ class Store:
         self._synced = Position(0, 0)
         self._memory = _Memory()
         self._is_full = False
+        self._oldest_ns = 0
         self.appended = self.done = 0
         self.dropped: Counter[str] = Counter()
 
@@ -144,6 +148,10 @@ class Store:
     def waiting(self) -> int:
         """Number of this process's own records that are not done with."""
         return self.appended - self.done
+
+    def age_s(self) -> float:
+        """Return how long the oldest record that is to be sent from here has been waiting, in seconds."""
+        return max(0.0, time.time() - self._oldest_ns / 1e9) if self._oldest_ns else 0.0
 
     def append(self, entry: Entry) -> None:
         """Take a record: to the disk, or to memory while the disk takes nothing. Never raises."""
@@ -235,6 +243,7 @@ class Store:
         if count:
             with self._lock:
                 self.dropped[reason] += count
+                record_counters().dropped.add(count, {DROP_REASON: reason})
                 self.done += count if is_own else 0
 
     def _report(self, problem: Exception) -> None:
@@ -300,6 +309,15 @@ class Store:
 
     def batches(self) -> Iterator[tuple[Source, Batch]]:
         """Return what is next of each source that has something; finish those of others that have nothing."""
+        times_ns = []
+        for source, batch in self._batches():
+            times_ns.append(observed_time_ns(batch.entries[0].record))
+            self._oldest_ns = min(times_ns)
+            yield source, batch
+        if not times_ns:
+            self._oldest_ns = 0
+
+    def _batches(self) -> Iterator[tuple[Source, Batch]]:
         own = self._own
         if own is not None and (batch := own.reader.read(MAX_BATCH_RECORDS, MAX_BATCH_BYTES)) is not None:
             yield own.reader, batch
