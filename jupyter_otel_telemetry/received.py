@@ -9,8 +9,9 @@ from dataclasses import dataclass
 from datetime import datetime, timezone
 from typing import TYPE_CHECKING, Any
 
-from google.protobuf import json_format
 from opentelemetry.proto.collector.logs.v1.logs_service_pb2 import ExportLogsServiceRequest
+
+from jupyter_otel_telemetry.otlpjson import from_json
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -18,7 +19,7 @@ if TYPE_CHECKING:
     from opentelemetry.proto.common.v1.common_pb2 import AnyValue, KeyValue
     from opentelemetry.proto.logs.v1.logs_pb2 import LogRecord, ResourceLogs, ScopeLogs
 
-__all__ = ["ReceivedLog", "parse_json", "parse_protobuf"]
+__all__ = ["ReceivedLog", "logs_of", "parse_json", "parse_protobuf"]
 
 _TRACE_ID_BYTES = 16
 _SPAN_ID_BYTES = 8
@@ -91,30 +92,17 @@ def parse_json(body: bytes) -> list[ReceivedLog]:
         ValueError: it is none.
 
     """
-    request = ExportLogsServiceRequest()
     try:
-        content = json.loads(body)
-        if not isinstance(content, dict):
-            raise TypeError("it is not an object")
-        json_format.ParseDict(content, request, ignore_unknown_fields=True)
-        _restore_ids(request)
-    except Exception as error:  # json_format raises whatever a wrong shape trips over
+        return list(_logs(from_json(json.loads(body))))
+    except ValueError as error:
         raise ValueError(f"the body is no OTLP JSON: {error}") from error
+    except RecursionError:
+        raise ValueError("the body is no OTLP JSON: it is nested too deeply") from None
+
+
+def logs_of(request: ExportLogsServiceRequest) -> list[ReceivedLog]:
+    """Return the logs of a request."""
     return list(_logs(request))
-
-
-def _restore_ids(request: ExportLogsServiceRequest) -> None:
-    """Undo what protobuf's JSON does to ids: it reads base64 where OTLP writes hex.
-
-    Encoding again gives the hex digits back, as their number is a multiple of four.
-
-    Raises:
-        ValueError: an id is not hex.
-
-    """
-    for _, _, record in _records(request):
-        record.trace_id = bytes.fromhex(base64.b64encode(record.trace_id).decode())
-        record.span_id = bytes.fromhex(base64.b64encode(record.span_id).decode())
 
 
 def _records(request: ExportLogsServiceRequest) -> Iterable[tuple[ResourceLogs, ScopeLogs, LogRecord]]:

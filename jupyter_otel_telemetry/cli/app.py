@@ -7,6 +7,7 @@ import click
 from jupyter_otel_telemetry.cli.demo import demo
 from jupyter_otel_telemetry.cli.explain import explain
 from jupyter_otel_telemetry.cli.listen import listen
+from jupyter_otel_telemetry.cli.spool import spool
 
 __all__ = ["app"]
 
@@ -20,6 +21,8 @@ Keep it, one JSON object a line:
     jupyter otel-telemetry listen --json > events.jsonl
 Show what becomes of each property of an event, before there is one:
     jupyter otel-telemetry explain --config jupyterhub_config.py
+Look after the folder in which events wait for their receiver:
+    jupyter otel-telemetry spool status DIR
 Point a program at it:
     export OTEL_EXPORTER_OTLP_ENDPOINT=http://127.0.0.1:4318
     export OTEL_EXPORTER_OTLP_PROTOCOL=http/protobuf
@@ -35,3 +38,4 @@ def app() -> None:
 app.add_command(demo)
 app.add_command(explain)
 app.add_command(listen)
+app.add_command(spool)

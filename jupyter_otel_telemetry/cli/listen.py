@@ -4,27 +4,19 @@ from __future__ import annotations
 
 import errno
 import ipaddress
-import json
 import os
-import re
 import signal
 import sys
 import threading
-from datetime import datetime, timezone
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import click
-from opentelemetry.sdk.resources import SERVICE_NAME
-from rich.console import Console
-from rich.table import Table
-from rich.text import Text
 
+from jupyter_otel_telemetry.cli.logs import Rows, json_line
 from jupyter_otel_telemetry.receiver import OTLPReceiver, ReceivedLog
-from jupyter_otel_telemetry.record import EVENT_PREFIX
-from jupyter_otel_telemetry.schema import RESERVED_ATTRIBUTES
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable
 
 __all__ = ["listen"]
 
@@ -37,12 +29,6 @@ A development tool: whoever reaches the port may send, and nothing is stored.
     jupyter otel-telemetry listen
     jupyter otel-telemetry listen --port 0 --json | jq .attributes
 """
-_HEADER = ("time (UTC)", "service", "level", "event")
-_MIN_TABLE_WIDTH = 72
-_LEVELS = ("TRACE", "DEBUG", "INFO", "WARN", "ERROR", "FATAL")
-_STYLES = ("dim", "dim", "green", "yellow", "red", "bold red")
-_NUMBERS_PER_LEVEL = 4  # OTel counts severities from 1 (TRACE) to 24 (FATAL4)
-_NEEDS_QUOTES = re.compile(r'[\s"=]|^$')
 
 
 @click.command(help=_HELP)
@@ -61,7 +47,7 @@ def listen(host: str, port: int, max_body_mib: int, *, as_json: bool) -> None:
     # SIGINT too: a script's shell has it ignored for what it runs in the background.
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, signal.default_int_handler)
-    output = _Output(_json_line if as_json else _Rows())
+    output = _Output(json_line if as_json else Rows())
     receiver = OTLPReceiver(host, port, on_log=output.show, max_body_bytes=max_body_mib * 1024 * 1024)
     try:
         _start(receiver, host)
@@ -128,95 +114,3 @@ class _Output:
             pass
         if self._error is not None and not isinstance(self._error, BrokenPipeError):
             raise click.ClickException(f"cannot write to stdout: {self._error.strerror}")
-
-
-def _json_line(log: ReceivedLog) -> str:
-    # ASCII only: no control character of C1 and no bidi override reaches the terminal. DEL is left to us.
-    return json.dumps(log.to_dict(), separators=(",", ":")).replace("\x7f", r"\u007f") + "\n"
-
-
-class _Rows:
-    """Renders one row a log, the first with the header above.
-
-    On a terminal the last column is wrapped; in a pipe, or where it would be too narrow, a log is one line.
-    """
-
-    def __init__(self) -> None:
-        self._console = Console()
-        time_width = len("hh:mm:ss.mmm" if self._console.is_terminal else "yyyy-mm-dd hh:mm:ss.mmm")
-        self._widths = (time_width, 16, 5)  # the last column takes what is left
-        self._header_is_due = True
-
-    def __call__(self, log: ReceivedLog) -> str:
-        text = self._row(_cells(log, short_time=self._console.is_terminal))
-        if self._header_is_due:
-            self._header_is_due = False
-            text = self._row([Text(title, style="bold") for title in _HEADER]) + text
-        return text
-
-    def _row(self, cells: Sequence[Text]) -> str:
-        if not self._console.is_terminal or self._console.width < _MIN_TABLE_WIDTH:
-            padded = (cell.plain.ljust(width) for cell, width in zip(cells, (*self._widths, 0), strict=True))
-            return "  ".join(padded).rstrip() + "\n"
-        table = Table(box=None, show_header=False, pad_edge=False, padding=(0, 2, 0, 0))
-        for width in self._widths:
-            table.add_column(width=width, overflow="fold")
-        table.add_column(overflow="fold")
-        table.add_row(*cells)
-        with self._console.capture() as capture:
-            self._console.print(table)
-        return capture.get()
-
-
-def _cells(log: ReceivedLog, *, short_time: bool) -> tuple[Text, ...]:
-    content = log.to_dict()
-    service = content["resource"].get(SERVICE_NAME, "")
-    return (
-        Text(_time(content["timestamp"], short=short_time), style="dim"),
-        Text(_printable(str(service))),
-        _level(log),
-        _event(content),
-    )
-
-
-def _time(timestamp: str | None, *, short: bool) -> str:
-    """Return date and time to the millisecond, on the day itself the time alone if it is to be short."""
-    if timestamp is None:
-        return ""
-    day, _, clock = timestamp.partition("T")
-    clock = clock[: len("hh:mm:ss.mmm")]
-    is_today = day == datetime.now(timezone.utc).date().isoformat()
-    return clock if short and is_today else f"{day} {clock}"
-
-
-def _level(log: ReceivedLog) -> Text:
-    index = (log.severity_number - 1) // _NUMBERS_PER_LEVEL
-    if 0 <= index < len(_LEVELS):
-        return Text(_LEVELS[index], style=_STYLES[index])
-    return Text(_printable(log.severity_text))
-
-
-def _event(content: dict[str, Any]) -> Text:
-    """Return the event's name, or the text of a log that is no event, and its properties as `key=value`."""
-    if content["event_name"]:
-        words = [Text(_printable(content["event_name"]), style="bold")]
-    else:
-        body = content["body"]
-        words = [Text(_printable(body if isinstance(body, str) else _word(body)))]
-    for name, value in content["attributes"].items():
-        if name.startswith(EVENT_PREFIX) or not name.startswith(RESERVED_ATTRIBUTES):
-            key = _printable(name.removeprefix(EVENT_PREFIX))
-            words.append(Text.assemble((f"{key}=", "cyan"), _printable(_word(value))))
-    return Text(" ").join(words)
-
-
-def _word(value: Any) -> str:
-    """Return logfmt: text that needs no quotes as it is, everything else as JSON."""
-    if isinstance(value, str) and not _NEEDS_QUOTES.search(value):
-        return value
-    return json.dumps(value, ensure_ascii=False, separators=(",", ":"))
-
-
-def _printable(text: str) -> str:
-    """Escape what a terminal may obey: control characters, escape sequences, bidi overrides, line ends."""
-    return "".join(char if char.isprintable() else char.encode("unicode_escape").decode("ascii") for char in text)

@@ -6,13 +6,13 @@ import random
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Final
 
-from jupyter_otel_telemetry.spool.requests import request_of
+from jupyter_otel_telemetry.spool.entries import request_of
 from jupyter_otel_telemetry.spool.transport import ACCEPTED, DOUBTFUL, REFUSED, RETRY, Answer
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
-    from jupyter_otel_telemetry.spool.requests import Entry
+    from jupyter_otel_telemetry.spool.entries import Entry
     from jupyter_otel_telemetry.spool.transport import Transport
 
 __all__ = ["Backoff", "Courier"]

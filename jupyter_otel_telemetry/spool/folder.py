@@ -10,10 +10,16 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
+from jupyter_otel_telemetry.otlpjson import to_json
+from jupyter_otel_telemetry.record import rfc3339
+from jupyter_otel_telemetry.spool.entries import message_of
 from jupyter_otel_telemetry.spool.journal import Journal, can_lock, count_records, lock_file, segment_name, segments
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
+    from collections.abc import Iterator, Mapping, Sequence
+
+    from jupyter_otel_telemetry.spool.entries import Entry
+    from jupyter_otel_telemetry.spool.transport import Answer
 
 __all__ = ["DURABILITIES", "WHEN_FULL", "SpoolFolder", "SpoolOptions"]
 
@@ -183,7 +189,7 @@ class SpoolFolder:
         return removed
 
     def _files(self) -> Iterator[_File]:
-        for journal in Journal.all_in(self.queue):
+        for journal in self.journals():
             for number in segments(journal):
                 path = journal / segment_name(number)
                 with suppress(OSError):
@@ -198,14 +204,26 @@ class SpoolFolder:
         """Return the files with what was refused for good."""
         return sorted(self.rejected.glob("*.jsonl"))
 
-    def set_aside(self, lines: list[dict[str, Any]]) -> None:
-        """Keep what was refused for good.
+    def journals(self) -> list[Path]:
+        """Return the folders of all journals, the oldest first."""
+        return Journal.all_in(self.queue)
+
+    def set_aside(self, entries: Sequence[Entry], answer: Answer, rejected: int, destination: str) -> None:
+        """Keep what was refused for good, with the reason. Of a partial success nobody knows which are meant: all.
 
         Raises:
             OSError: it cannot be written.
 
         """
-        data = b"".join(json.dumps(line, separators=(",", ":")).encode() + b"\n" for line in lines)
+        why = {
+            "time": rfc3339(time.time_ns()),
+            "status": answer.status,
+            "reason": answer.reason,
+            "rejected": rejected,
+            "destination": destination,
+        }
+        line = to_json(message_of(entries)) | {"refused": why}
+        data = json.dumps(line, separators=(",", ":")).encode() + b"\n"
         self.rejected.mkdir(mode=0o700, parents=True, exist_ok=True)
         with self.rejected_locked():
             path = self.rejected / f"{time.strftime('%Y%m%d', time.gmtime())}-{os.getpid()}.jsonl"

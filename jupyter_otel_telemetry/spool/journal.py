@@ -19,8 +19,8 @@ from contextlib import suppress
 from secrets import token_hex
 from typing import TYPE_CHECKING, Final, NamedTuple
 
+from jupyter_otel_telemetry.spool.entries import Entry
 from jupyter_otel_telemetry.spool.frames import OVERHEAD_BYTES, RECORD, RESOURCE, SCOPE, frame, frames
-from jupyter_otel_telemetry.spool.requests import Entry
 
 try:
     import fcntl
@@ -28,6 +28,7 @@ except ImportError:  # on Windows
     fcntl = None  # type: ignore[assignment]
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
     from pathlib import Path
 
 __all__ = [
@@ -41,6 +42,7 @@ __all__ = [
     "lock_file",
     "segment_name",
     "segments",
+    "waiting",
 ]
 
 _SUFFIX: Final = ".seg"
@@ -114,6 +116,26 @@ class Journal:
         with suppress(FileNotFoundError):
             return sorted(path for path in queue.iterdir() if path.name[0] != "." and path.is_dir())
         return []
+
+    @staticmethod
+    def is_in_use(path: Path) -> bool:
+        """Tell whether a process appends to, or sends from, a journal."""
+        try:
+            fd = _open(path / "lock", os.O_RDWR)
+        except FileNotFoundError:
+            return False
+        try:
+            fcntl.flock(fd, fcntl.LOCK_SH | fcntl.LOCK_NB)
+        except BlockingIOError:
+            return True
+        finally:
+            os.close(fd)
+        return False
+
+    @staticmethod
+    def process_id(path: Path) -> int:
+        """Return the id of the process that has made a journal."""
+        return int(path.name.split("-")[1])
 
     @property
     def is_there(self) -> bool:
@@ -382,6 +404,21 @@ def segments(journal: Path) -> list[int]:
         names = [path.stem for path in journal.iterdir() if path.suffix == _SUFFIX]
         return sorted(int(name) for name in names if name.isdigit())
     return []
+
+
+def waiting(journal: Path) -> Iterator[Entry]:
+    """Read the records of a journal that have not been taken, and leave all as it is."""
+    cursor = _read_cursor(journal)
+    resource = scope = b""
+    for number in segments(journal):
+        with suppress(FileNotFoundError):  # taken meanwhile
+            for kind, payload, end in frames(_segment(journal, number).read_bytes(), is_all=True):
+                if kind == RESOURCE:
+                    resource = payload
+                elif kind == SCOPE:
+                    scope = payload
+                elif (number, end) > cursor:
+                    yield Entry(resource, scope, payload)
 
 
 def count_records(journal: Path, number: int) -> int:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-import time
 from functools import lru_cache
 from typing import TYPE_CHECKING, Any, Final
 from weakref import WeakSet
@@ -13,12 +12,10 @@ from opentelemetry.sdk._logs import LogRecordProcessor
 from jupyter_otel_telemetry.delivery import after_fork_in_child
 from jupyter_otel_telemetry.metrics import DROP_REASON, ERROR_TYPE, observe_gauge, record_counters
 from jupyter_otel_telemetry.pipeline import ExporterOptions
-from jupyter_otel_telemetry.record import rfc3339
 from jupyter_otel_telemetry.spool.courier import Courier
 from jupyter_otel_telemetry.spool.encoding import encode_record, encode_resource, encode_scope
+from jupyter_otel_telemetry.spool.entries import Entry
 from jupyter_otel_telemetry.spool.folder import SpoolFolder, SpoolOptions
-from jupyter_otel_telemetry.spool.otlpjson import to_json
-from jupyter_otel_telemetry.spool.requests import Entry, request_of
 from jupyter_otel_telemetry.spool.sender import Sender
 from jupyter_otel_telemetry.spool.store import Store
 from jupyter_otel_telemetry.spool.transport import build_transport
@@ -65,7 +62,7 @@ class SpoolLogRecordProcessor(LogRecordProcessor):
         self._folder.prepare()
         self._destination = exporter.destination()
         self._trouble = TroubleLog(lambda: _logger)
-        self._store = Store(self._folder, self._trouble)
+        self._store = Store(self._folder)
         self._sender = Sender(
             self._store, Courier(build_transport(exporter), self._set_aside, self._count_accepted), self._tell
         )
@@ -84,7 +81,7 @@ class SpoolLogRecordProcessor(LogRecordProcessor):
     def _reset_in_child(self) -> None:
         self._store.reset_in_child()
         self._sender.reset_in_child()
-        self._trouble = self._store.trouble = TroubleLog(lambda: _logger)
+        self._trouble = TroubleLog(lambda: _logger)
         self._reset()
 
     def on_emit(self, log_record: ReadWriteLogRecord) -> None:
@@ -139,20 +136,12 @@ class SpoolLogRecordProcessor(LogRecordProcessor):
         record_counters().delivered.add(count)
 
     def _set_aside(self, entries: Sequence[Entry], answer: Answer, rejected: int) -> None:
-        """Keep what was refused for good. Of a partial success nobody knows which ones are meant: keep all."""
         is_first = not self.refused
         self.refused += rejected
         record_counters().refused.add(rejected, {ERROR_TYPE: answer.status})
-        why = {
-            "time": rfc3339(time.time_ns()),
-            "status": answer.status,
-            "reason": answer.reason,
-            "rejected": rejected,
-            "destination": self._destination,
-        }
         where = f"they are in {self._folder.rejected}"
         try:
-            self._folder.set_aside([to_json(request_of(entries)) | {"refused": why}])
+            self._folder.set_aside(entries, answer, rejected, self._destination)
         except OSError as error:
             where = f"they are lost, since {self._folder.rejected} cannot be written: {error}"
         if is_first:

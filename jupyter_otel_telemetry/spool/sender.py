@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import math
 import threading
 import time
@@ -27,6 +28,8 @@ _TEND_S: Final = 1.0
 _RETRY_FOR_FLUSH_S: Final = 0.25
 """How often to try while somebody waits for a flush."""
 
+_logger = logging.getLogger(__name__)
+
 
 class Sender:
     """Sends from a store, in a thread of its own, until it is ended.
@@ -51,7 +54,7 @@ class Sender:
         self._is_idle = False
         self._waiters = 0
         self._attempts = self._failed_attempt = 0
-        self._failed_s = self._not_before_s = self._next_s = -math.inf
+        self._tended_s = self._failed_s = self._not_before_s = self._next_s = -math.inf
         self._deadline_s: float | None = None  # set when the end is near
         self._attempts_before_end = 0
 
@@ -123,20 +126,29 @@ class Sender:
         # What the HTTP library logs must not be sent, which would make it log again.
         with suppress_instrumentation():
             try:
-                tended_s = -math.inf
                 while not self._must_end():
-                    if time.monotonic() - tended_s >= _TEND_S:
-                        tended_s = time.monotonic()
-                        self._store.tend(adopt=self._deadline_s is None)
-                    if (delay_s := self._delay_s()) > 0:
-                        with self._changed:
-                            self._changed.wait(min(delay_s, _TEND_S))
-                    elif not self._send_round() and not self._wait_for_more():
-                        return
+                    try:
+                        if not self._step():
+                            break
+                    except Exception:  # whatever it is, what waits is not lost, and others may be sent
+                        _logger.exception("the spool cannot be sent, and is tried again")
+                        if self._deadline_s is not None:
+                            break
+                        self._next_s = time.monotonic() + _TEND_S
             finally:
                 self._store.close()
-                with self._changed:
-                    self._changed.notify_all()
+                self._notify()
+
+    def _step(self) -> bool:
+        """Do what is due; tell whether anything is left to do."""
+        if time.monotonic() - self._tended_s >= _TEND_S:
+            self._tended_s = time.monotonic()
+            self._store.tend(adopt=self._deadline_s is None)
+        if (delay_s := self._delay_s()) > 0:
+            with self._changed:
+                self._changed.wait(min(delay_s, _TEND_S))
+            return True
+        return self._send_round() or self._wait_for_more()
 
     def _must_end(self) -> bool:
         """Tell whether the time is up, or what is tried at the end has failed."""

@@ -11,15 +11,15 @@ from typing import TYPE_CHECKING, Final, NamedTuple, Protocol
 
 from jupyter_otel_telemetry.metrics import DROP_REASON, record_counters
 from jupyter_otel_telemetry.spool.encoding import observed_time_ns
+from jupyter_otel_telemetry.spool.entries import MAX_BATCH_BYTES, MAX_BATCH_RECORDS
 from jupyter_otel_telemetry.spool.journal import Batch, Journal, Position, Reader, Writer
-from jupyter_otel_telemetry.spool.requests import MAX_BATCH_BYTES, MAX_BATCH_RECORDS
+from jupyter_otel_telemetry.trouble import TroubleLog
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
+    from jupyter_otel_telemetry.spool.entries import Entry
     from jupyter_otel_telemetry.spool.folder import SpoolFolder
-    from jupyter_otel_telemetry.spool.requests import Entry
-    from jupyter_otel_telemetry.trouble import TroubleLog
 
 __all__ = ["Source", "Store"]
 
@@ -110,13 +110,11 @@ class Store:
 
     Args:
         folder: where the journals are.
-        trouble: is told what the disk does not take.
 
     """
 
-    def __init__(self, folder: SpoolFolder, trouble: TroubleLog) -> None:
+    def __init__(self, folder: SpoolFolder) -> None:
         self.folder = folder
-        self.trouble = trouble
         self._adopted: list[Reader] = []
         self._own: _Own | None = None
         self._reset()
@@ -126,6 +124,7 @@ class Store:
         self._lock = threading.RLock()
         self._sync_lock = threading.Lock()
         self._is_appending = False
+        self._trouble = TroubleLog(lambda: _logger)
         self._synced = Position(0, 0)
         self._memory = _Memory()
         self._is_full = False
@@ -254,7 +253,7 @@ class Store:
                 f": {problem}; records are kept in memory until it works again, {MAX_MEMORY_BYTES >> 20} MiB of them"
             )
         )
-        self.trouble.failed(self.folder, text, traceback=False)
+        self._trouble.failed(self.folder, text, traceback=False)
 
     def tend(self, *, adopt: bool) -> None:
         """Do what is due now and then: move to the disk what is in memory, look for what others have left."""
@@ -263,7 +262,7 @@ class Store:
         self.make_room()
         self._tidy()
         if adopt:
-            self._adopt()
+            self.adopt()
 
     def _renew(self) -> None:
         """Begin anew where somebody has removed the folder of our journal while we append to it."""
@@ -289,7 +288,7 @@ class Store:
                 return
             finally:
                 self._is_appending = False
-        self.trouble.worked(self.folder)
+        self._trouble.worked(self.folder)
 
     def _tidy(self) -> None:
         """Remove a segment of which all is done with, though it could be appended to."""
@@ -299,13 +298,15 @@ class Store:
                 own.writer.close()
                 own.reader.discard()
 
-    def _adopt(self) -> None:
-        for path in Journal.all_in(self.folder.queue):
+    def adopt(self) -> bool:
+        """Take over journals that processes have left; tell whether there is any to send from."""
+        for path in self.folder.journals():
             if len(self._adopted) >= MAX_ADOPTED:
-                return
+                break
             # Our own are locked, too.
             if (journal := Journal.adopt(path)) is not None:
                 self._adopted.append(Reader(journal))
+        return bool(self._adopted)
 
     def batches(self) -> Iterator[tuple[Source, Batch]]:
         """Return what is next of each source that has something; finish those of others that have nothing."""

@@ -5,10 +5,13 @@ from __future__ import annotations
 from itertools import groupby
 from typing import TYPE_CHECKING, Final, NamedTuple
 
-if TYPE_CHECKING:
-    from collections.abc import Iterable
+from opentelemetry.proto.collector.logs.v1.logs_service_pb2 import ExportLogsServiceRequest
+from opentelemetry.proto.logs.v1.logs_pb2 import ResourceLogs, ScopeLogs
 
-__all__ = ["MAX_BATCH_BYTES", "MAX_BATCH_RECORDS", "Entry", "request_of"]
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator
+
+__all__ = ["MAX_BATCH_BYTES", "MAX_BATCH_RECORDS", "Entry", "entries_of", "message_of", "request_of"]
 
 MAX_BATCH_RECORDS: Final = 2048
 MAX_BATCH_BYTES: Final = 3 * 1024 * 1024
@@ -51,6 +54,22 @@ def request_of(entries: Iterable[Entry]) -> bytes:
         request += scope_logs
         request += logs
     return bytes(request)
+
+
+def message_of(entries: Iterable[Entry]) -> ExportLogsServiceRequest:
+    """Return the same, to look into."""
+    return ExportLogsServiceRequest.FromString(request_of(entries))
+
+
+def entries_of(request: ExportLogsServiceRequest) -> Iterator[Entry]:
+    """Take a request apart."""
+    for resource_logs in request.resource_logs:
+        resource = ResourceLogs(resource=resource_logs.resource, schema_url=resource_logs.schema_url)
+        for scope_logs in resource_logs.scope_logs:
+            scope = ScopeLogs(scope=scope_logs.scope, schema_url=scope_logs.schema_url)
+            parts = resource.SerializeToString(), scope.SerializeToString()
+            for record in scope_logs.log_records:
+                yield Entry(*parts, record.SerializeToString())
 
 
 def _varint(number: int) -> bytes:

@@ -1,0 +1,267 @@
+"""`spool`: look at what waits on the disk, send it, and send again what was refused."""
+
+from __future__ import annotations
+
+import json
+import sys
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+from rich import box
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+from rich.table import Table
+from rich.text import Text
+
+from jupyter_otel_telemetry.cli.logs import Rows, json_line
+from jupyter_otel_telemetry.cli.output import print_report
+from jupyter_otel_telemetry.otlpjson import from_json, to_json
+from jupyter_otel_telemetry.pipeline import ExporterOptions
+from jupyter_otel_telemetry.received import logs_of
+from jupyter_otel_telemetry.record import rfc3339
+from jupyter_otel_telemetry.spool.encoding import observed_time_ns
+from jupyter_otel_telemetry.spool.entries import MAX_BATCH_RECORDS, message_of
+from jupyter_otel_telemetry.spool.folder import SpoolFolder, SpoolOptions
+from jupyter_otel_telemetry.spool.journal import Journal, waiting
+from jupyter_otel_telemetry.spool.maintenance import Drain, requeue_rejected
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+    from typing import TypeVar
+
+    from jupyter_otel_telemetry.received import ReceivedLog
+    from jupyter_otel_telemetry.spool.entries import Entry
+
+    Function = TypeVar("Function", bound=Callable[..., Any])
+
+__all__ = ["spool"]
+
+_HELP = """\
+Look after the folder of `OTLPHandler(spool="DIR")`.
+
+\b
+How much waits, for how long, of which process:
+    jupyter otel-telemetry spool status DIR
+What waits, and what was refused for good:
+    jupyter otel-telemetry spool show DIR
+    jupyter otel-telemetry spool show --rejected DIR
+Send what processes that are gone have left:
+    jupyter otel-telemetry spool drain DIR --endpoint http://collector:4318
+"""
+_DIR = click.argument("folder", metavar="DIR", type=click.Path(exists=True, file_okay=False, path_type=Path))
+_JSON = click.option("--json", "as_json", is_flag=True, help="Print JSON.")
+
+
+@click.group(help=_HELP)
+def spool() -> None:
+    """Take no options of its own; the commands do the work."""
+
+
+def _destination(function: Function) -> Function:
+    """Add the options of a command that sends."""
+    options = (
+        click.option("--endpoint", metavar="URL", help="Base URL of the receiver; default: as OTEL_* variables say."),
+        click.option(
+            "--protocol", type=click.Choice(["http/protobuf", "grpc"]), help="Default: as they say, or HTTP."
+        ),
+        click.option(
+            "--timeout",
+            "timeout_s",
+            type=click.FloatRange(min=0),
+            default=30.0,
+            show_default=True,
+            help="Seconds to go on trying while nothing is accepted.",
+        ),
+    )
+    for option in reversed(options):
+        function = option(function)
+    return function
+
+
+@spool.command()
+@_DIR
+@_JSON
+def status(folder: Path, *, as_json: bool) -> None:
+    """Show how much waits: records, bytes, the oldest, for each process.
+
+    Records that were refused for good are counted as they lie in the folder.
+    """
+    found = _status(_opened(folder))
+    if as_json:
+        click.echo(json.dumps(found, indent=2))
+    else:
+        print_report(lambda console: _show_status(found, console))
+
+
+@spool.command()
+@_DIR
+@click.option("--rejected", is_flag=True, help="What was refused for good, instead of what waits.")
+@_JSON
+def show(folder: Path, *, rejected: bool, as_json: bool) -> None:
+    """Show the records that wait, the oldest of each process first."""
+    opened = _opened(folder)
+    render = json_line if as_json else Rows()
+    for log in _rejected_logs(opened) if rejected else _waiting_logs(opened):
+        click.echo(render(log), nl=False)
+
+
+@spool.command()
+@_DIR
+def export(folder: Path) -> None:
+    """Write the records that wait to stdout, as OTLP JSON lines, and leave them there.
+
+    The Collector's otlp_json_file receiver reads such files.
+    """
+    opened = _opened(folder)
+    for journal in opened.journals():
+        for part in _parts(waiting(journal)):
+            click.echo(json.dumps(to_json(message_of(part)), separators=(",", ":")))
+
+
+@spool.command()
+@_DIR
+@_destination
+def drain(folder: Path, endpoint: str | None, protocol: str | None, timeout_s: float) -> None:
+    """Send now what processes that are gone have left. Those that run send for themselves.
+
+    Headers, certificates and so on are those of OTEL_EXPORTER_OTLP_* variables.
+    """
+    _drain(_opened(folder), endpoint, protocol, timeout_s)
+
+
+@spool.command()
+@_DIR
+@_destination
+def retry_rejected(folder: Path, endpoint: str | None, protocol: str | None, timeout_s: float) -> None:
+    """Send again what was refused for good.
+
+    What is refused again is set aside again. Where the receiver cannot be reached, it waits with the rest.
+    """
+    opened = _opened(folder)
+    try:
+        count, problems = requeue_rejected(opened)
+    except OSError as error:
+        raise click.ClickException(str(error)) from error
+    for problem in problems:
+        click.echo(f"left where it is: {problem}", err=True)
+    click.echo(f"to be sent again: {count}", err=True)
+    _drain(opened, endpoint, protocol, timeout_s)
+
+
+def _opened(folder: Path) -> SpoolFolder:
+    try:
+        # No limits: those of the handler are not known here, and nothing is to go for looking at it.
+        opened = SpoolFolder(SpoolOptions(folder, max_size_bytes=sys.maxsize))
+        opened.check_format()
+    except (ValueError, OSError) as error:
+        raise click.ClickException(str(error)) from error
+    if not (opened.path / "FORMAT").exists():
+        raise click.ClickException(f"{folder} is no spool: it has no file FORMAT")
+    return opened
+
+
+def _status(folder: SpoolFolder) -> dict[str, Any]:
+    processes = [_journal_status(path) for path in folder.journals()]
+    oldest = [row["oldest"] for row in processes if row["oldest"] is not None]
+    return {
+        "folder": str(folder.path),
+        "records": sum(row["records"] for row in processes),
+        "rejected": sum(line["refused"]["rejected"] for line in _rejected_lines(folder)),
+        "size_bytes": folder.size_bytes(),
+        "oldest": min(oldest, default=None),
+        "processes": processes,
+    }
+
+
+def _journal_status(path: Path) -> dict[str, Any]:
+    count, oldest = 0, None
+    for entry in waiting(path):
+        if not count:
+            oldest = rfc3339(observed_time_ns(entry.record))
+        count += 1
+    return {
+        "process_id": Journal.process_id(path),
+        "state": "in use" if Journal.is_in_use(path) else "left behind",
+        "records": count,
+        "size_bytes": sum(file.stat().st_size for file in path.glob("*.seg")),
+        "oldest": oldest,
+    }
+
+
+def _show_status(found: dict[str, Any], console: Console) -> None:
+    console.print(Text(found["folder"], "bold"), soft_wrap=True)
+    summary = (
+        f"records waiting: {found['records']}; refused for good: {found['rejected']}; bytes: {found['size_bytes']}"
+    )
+    console.print(Text(summary))
+    if not found["processes"]:
+        return
+    table = Table(box=box.ROUNDED if console.is_terminal else None, pad_edge=console.is_terminal)
+    for title in ("process", "state", "records", "bytes", "oldest"):
+        table.add_column(title, justify="right" if title in ("process", "records", "bytes") else "left")
+    for row in found["processes"]:
+        cells = (row["process_id"], row["state"], row["records"], row["size_bytes"], row["oldest"] or "")
+        table.add_row(*map(str, cells))
+    console.print(table)
+
+
+def _waiting_logs(folder: SpoolFolder) -> Iterator[ReceivedLog]:
+    for journal in folder.journals():
+        for part in _parts(waiting(journal)):
+            yield from logs_of(message_of(part))
+
+
+def _rejected_logs(folder: SpoolFolder) -> Iterator[ReceivedLog]:
+    for line in _rejected_lines(folder):
+        yield from logs_of(from_json(line))
+
+
+def _rejected_lines(folder: SpoolFolder) -> Iterator[dict[str, Any]]:
+    for path in folder.rejected_files():
+        for number, line in enumerate(path.read_bytes().splitlines(), 1):
+            try:
+                content = json.loads(line)
+                from_json(content)
+                content["refused"]["rejected"] += 0
+            except (ValueError, TypeError, KeyError) as error:
+                click.echo(f"{path}, line {number}: {error}", err=True)
+            else:
+                yield content
+
+
+def _parts(entries: Iterator[Entry]) -> Iterator[list[Entry]]:
+    part: list[Entry] = []
+    for entry in entries:
+        part.append(entry)
+        if len(part) == MAX_BATCH_RECORDS:
+            yield part
+            part = []
+    if part:
+        yield part
+
+
+def _drain(folder: SpoolFolder, endpoint: str | None, protocol: str | None, timeout_s: float) -> None:
+    try:
+        work = Drain(folder, ExporterOptions(endpoint, protocol))
+    except (ValueError, OSError) as error:
+        raise click.ClickException(str(error)) from error
+    total = sum(1 for path in folder.journals() if not Journal.is_in_use(path) for _ in waiting(path))
+    columns = (TextColumn("sending"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
+    try:
+        with Progress(*columns, console=Console(stderr=True)) as progress:
+            task = progress.add_task("", total=total)
+            tried_s = time.monotonic()
+            for done, answer in work.steps():
+                if done:
+                    tried_s = time.monotonic()
+                    progress.advance(task, done)
+                elif time.monotonic() - tried_s >= timeout_s:
+                    raise click.ClickException(f"{work.destination}: {answer.status} {answer.reason}; the rest waits")
+    finally:
+        work.close()
+        left = sum(1 for path in folder.journals() for _ in waiting(path))
+        click.echo(f"accepted: {work.accepted}, refused for good: {work.refused}, still waiting: {left}", err=True)
+    if busy := [Journal.process_id(path) for path in folder.journals() if Journal.is_in_use(path)]:
+        click.echo(f"what waits of processes that run, they send themselves: {', '.join(map(str, busy))}", err=True)

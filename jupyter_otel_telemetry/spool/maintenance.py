@@ -1,0 +1,112 @@
+"""What is done to a spool from outside of the programs that use it."""
+
+from __future__ import annotations
+
+import json
+import time
+from typing import TYPE_CHECKING
+
+from jupyter_otel_telemetry.otlpjson import from_json
+from jupyter_otel_telemetry.spool.courier import Backoff, Courier
+from jupyter_otel_telemetry.spool.entries import entries_of
+from jupyter_otel_telemetry.spool.journal import Journal, Writer
+from jupyter_otel_telemetry.spool.store import Store
+from jupyter_otel_telemetry.spool.transport import build_transport
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+
+    from jupyter_otel_telemetry.pipeline import ExporterOptions
+    from jupyter_otel_telemetry.spool.entries import Entry
+    from jupyter_otel_telemetry.spool.folder import SpoolFolder
+    from jupyter_otel_telemetry.spool.transport import Answer
+
+__all__ = ["Drain", "requeue_rejected"]
+
+
+class Drain:
+    """Sends what processes that are gone have left, until nothing of it is there.
+
+    Args:
+        folder: of the spool.
+        exporter: where to and how.
+
+    Raises:
+        ValueError: an option or environment variable has no meaning.
+        OSError: a certificate file cannot be read.
+
+    """
+
+    def __init__(self, folder: SpoolFolder, exporter: ExporterOptions) -> None:
+        self.destination = exporter.destination()
+        self.accepted = self.refused = 0
+        self._folder = folder
+        self._store = Store(folder)
+        self._courier = Courier(build_transport(exporter), self._set_aside, self._count_accepted)
+
+    def steps(self) -> Iterator[tuple[int, Answer]]:
+        """Send, batch after batch; return how many records are done with each time, and the last answer.
+
+        After a failure it waits before the next attempt; the caller decides whether there is one.
+        """
+        backoff = Backoff()
+        while self._store.adopt():
+            for source, batch in self._store.batches():
+                done, answer = self._courier.deliver(batch.entries)
+                if done:
+                    self._store.take(source, batch, done)
+                    backoff.reset()
+                yield done, answer
+                if done < len(batch.entries):
+                    time.sleep(min(backoff.next_s(answer), 5.0))
+                    break
+
+    def close(self) -> None:
+        """Leave what was not sent to others."""
+        self._store.close()
+
+    def _count_accepted(self, count: int) -> None:
+        self.accepted += count
+
+    def _set_aside(self, entries: Sequence[Entry], answer: Answer, rejected: int) -> None:
+        self.refused += rejected
+        self._folder.set_aside(entries, answer, rejected, self.destination)
+
+
+def requeue_rejected(folder: SpoolFolder) -> tuple[int, list[str]]:
+    """Put what was refused for good back among what waits.
+
+    Returns:
+        how many records that were, and what could not be read, and is left where it is.
+
+    Raises:
+        OSError: the folder cannot be written.
+
+    """
+    count, problems = 0, []
+    folder.prepare()
+    with folder.rejected_locked():
+        journal = Journal.create(folder.queue)
+        writer = Writer(journal, folder.options.segment_bytes)
+        for path in folder.rejected_files():
+            unreadable = []
+            for number, line in enumerate(path.read_bytes().splitlines(keepends=True), 1):
+                try:
+                    entries = list(entries_of(from_json(json.loads(line))))
+                except ValueError as error:
+                    problems.append(f"{path}, line {number}: {error}")
+                    unreadable.append(line)
+                    continue
+                for entry in entries:
+                    if not writer.has_room_for(entry):
+                        writer.begin_segment()
+                    writer.append(entry)
+                count += len(entries)
+            writer.sync()
+            if unreadable:
+                path.write_bytes(b"".join(unreadable))
+            else:
+                path.unlink()
+        writer.close()
+        journal.close(remove=count == 0)
+    return count, problems
