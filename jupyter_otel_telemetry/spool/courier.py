@@ -53,7 +53,7 @@ class _Search:
     is_judged: bool = False
     """Whether the receiver has said of anything that it takes it, or does not: so it is not ill."""
     doubts: int = 0
-    doubted: list[tuple[Entry, Answer]] = field(default_factory=list)
+    doubted: list[Entry] = field(default_factory=list)
 
 
 class Courier:
@@ -94,6 +94,10 @@ class Courier:
         self._settle(entries, answer)
         return len(entries), answer
 
+    def close(self) -> None:
+        """Give back connections."""
+        self._transport.close()
+
     def _settle(self, entries: Sequence[Entry], answer: Answer) -> None:
         """Tell what became of records that are done with."""
         rejected = min(answer.rejected, len(entries)) if answer.verdict == ACCEPTED else len(entries)
@@ -108,8 +112,12 @@ class Courier:
         answer = self._narrow(entries, answer, search)
         if search.doubted and not search.is_judged:  # it may well be that the receiver is ill
             return 0, answer
-        for doubted, doubt in search.doubted:
-            self._settle([doubted], doubt)
+        for entry in search.doubted:
+            # Once more, now that others were accepted: it may have been ill then.
+            again = self._transport.send(request_of([entry]))
+            if again.verdict == RETRY:
+                return 0, again
+            self._settle([entry], again)
         self._doubts = 0
         return search.done, answer
 
@@ -119,7 +127,7 @@ class Courier:
             return answer
         if answer.verdict not in (REFUSED, DOUBTFUL) or len(entries) == 1:
             if answer.verdict == DOUBTFUL:
-                search.doubted.append((entries[0], answer))
+                search.doubted.append(entries[0])
             else:
                 self._settle(entries, answer)
             search.done += len(entries)

@@ -64,6 +64,7 @@ class Drain:
     def close(self) -> None:
         """Leave what was not sent to others."""
         self._store.close()
+        self._courier.close()
 
     def _count_accepted(self, count: int) -> None:
         self.accepted += count

@@ -137,6 +137,7 @@ class Sender:
                         self._next_s = time.monotonic() + _TEND_S
             finally:
                 self._store.close()
+                self._courier.close()
                 self._notify()
 
     def _step(self) -> bool:

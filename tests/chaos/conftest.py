@@ -1,0 +1,57 @@
+"""What the tests of delivery share."""
+
+from __future__ import annotations
+
+from contextlib import ExitStack
+
+import pytest
+from builders import schema
+from receivers import Receiver, grpc_receiver, http_receiver
+
+from jupyter_otel_telemetry import EventLog, OTLPHandler
+
+
+@pytest.fixture(params=["http/protobuf", "grpc"])
+def receiver(request):
+    """A receiver that accepts until its `behave` is set."""
+    receiver = Receiver(request.param)
+    with (grpc_receiver if receiver.protocol == "grpc" else http_receiver)(receiver):
+        yield receiver
+
+
+@pytest.fixture
+def http():
+    """The same, where the protocol makes no difference."""
+    with http_receiver(Receiver("http/protobuf")) as receiver:
+        yield receiver
+
+
+@pytest.fixture
+def folder(tmp_path):
+    return tmp_path / "spool"
+
+
+@pytest.fixture
+def spooling(folder):
+    """Return a function that makes an EventLog with a spool; all are ended after the test."""
+    with ExitStack() as stack:
+
+        def make(receiver, **options):
+            handler = OTLPHandler(
+                endpoint=receiver if isinstance(receiver, str) else receiver.url,
+                protocol=None if isinstance(receiver, str) else receiver.protocol,
+                spool={"folder": folder, **options},
+            )
+            stack.callback(handler._provider.shutdown)
+            log = EventLog(handlers=[handler], allowed_schemas=["*"])
+            log.register_schema(schema())
+            return log
+
+        yield make
+
+
+@pytest.fixture(autouse=True)
+def fast_retries(monkeypatch):
+    """Let retries come quickly; how they grow is tested for itself."""
+    monkeypatch.setattr("jupyter_otel_telemetry.spool.courier._FIRST_DELAY_S", 0.02)
+    monkeypatch.setattr("jupyter_otel_telemetry.spool.courier._MAX_DELAY_S", 0.1)

@@ -1,0 +1,158 @@
+"""Receivers that can be told to misbehave, over HTTP and gRPC, and that keep what they have accepted."""
+
+from __future__ import annotations
+
+import threading
+import time
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from http.server import BaseHTTPRequestHandler
+from zlib import decompress
+
+import grpc
+from builders import serving
+from google.protobuf.duration_pb2 import Duration
+from google.rpc.error_details_pb2 import RetryInfo
+from opentelemetry.proto.collector.logs.v1.logs_service_pb2 import (
+    ExportLogsPartialSuccess,
+    ExportLogsServiceRequest,
+    ExportLogsServiceResponse,
+)
+
+from jupyter_otel_telemetry.received import logs_of
+
+
+@dataclass(frozen=True)
+class Reply:
+    """What to answer: HTTP's status and gRPC's code, for how many records, and after how long."""
+
+    http: int = 200
+    grpc: str = "OK"
+    retry_after_s: int | None = None
+    rejected: int = 0
+    wait_s: float = 0.0
+    reset: bool = False
+
+    @property
+    def accepts(self):
+        return self.http == 200 and not self.reset
+
+
+OK = Reply()
+UNAVAILABLE = Reply(503, "UNAVAILABLE")
+ILL = Reply(500, "INTERNAL")
+BAD = Reply(400, "INVALID_ARGUMENT")
+UNAUTHORIZED = Reply(401, "UNAUTHENTICATED")
+
+
+@dataclass
+class Receiver:
+    """Accepts, unless `behave` says otherwise.
+
+    Args:
+        behave: is called with the numbers of the events of a request, and returns a `Reply`.
+
+    """
+
+    protocol: str
+    behave: object = lambda _numbers: OK
+    url: str = ""
+    logs: list = field(default_factory=list)
+    requests: list = field(default_factory=list)
+    times_s: list = field(default_factory=list)
+    released: threading.Event = field(default_factory=threading.Event)
+    changed: threading.Condition = field(default_factory=threading.Condition)
+
+    def take(self, body):
+        logs = logs_of(ExportLogsServiceRequest.FromString(body))
+        numbers = [log.attributes.get("jupyter.event.count") for log in logs]
+        reply = self.behave(numbers)
+        with self.changed:
+            self.requests.append(numbers)
+            self.times_s.append(time.monotonic())
+            if reply.accepts:
+                self.logs += logs
+            self.changed.notify_all()
+        self.released.wait(reply.wait_s)
+        return reply
+
+    @property
+    def counts(self):
+        """Return the numbers of all events that were accepted."""
+        return [log.attributes.get("jupyter.event.count") for log in self.logs]
+
+    @property
+    def uids(self):
+        return [log.attributes["log.record.uid"] for log in self.logs]
+
+    def wait_for(self, condition, timeout_s=30):
+        """Wait until `condition(self)` is true after a request."""
+        with self.changed:
+            assert self.changed.wait_for(lambda: condition(self), timeout_s), (len(self.requests), len(self.logs))
+
+
+def _answer(reply):
+    partial = ExportLogsPartialSuccess(rejected_log_records=reply.rejected, error_message="some are odd")
+    return ExportLogsServiceResponse(partial_success=partial if reply.rejected else None)
+
+
+@contextmanager
+def http_receiver(receiver):
+    class Handler(BaseHTTPRequestHandler):
+        protocol_version = "HTTP/1.1"
+        timeout = 1  # urllib3 closes what it keeps alive when it is collected, which may be later
+
+        def do_POST(self):
+            body = self.rfile.read(int(self.headers["Content-Length"]))
+            packed = self.headers.get("Content-Encoding") == "gzip"
+            reply = receiver.take(decompress(body, wbits=31) if packed else body)
+            if reply.reset:
+                self.connection.setsockopt(*_RESET)
+                self.connection.close()
+                self.close_connection = True
+                return
+            answer = _answer(reply).SerializeToString() if reply.accepts else b"no"
+            self.send_response(reply.http)
+            if reply.retry_after_s is not None:
+                self.send_header("Retry-After", str(reply.retry_after_s))
+            self.send_header("Content-Length", str(len(answer)))
+            self.end_headers()
+            self.wfile.write(answer)
+
+        def log_message(self, *_):
+            pass
+
+    with serving(Handler) as server:
+        receiver.url = server.url
+        try:
+            yield receiver
+        finally:
+            receiver.released.set()
+
+
+_RESET = (1, 13, b"\x01\x00\x00\x00\x00\x00\x00\x00")  # SOL_SOCKET, SO_LINGER on with no time: the end is a reset
+
+
+@contextmanager
+def grpc_receiver(receiver):
+    def export(body, context):
+        reply = receiver.take(body)
+        if reply.accepts:
+            return _answer(reply).SerializeToString()
+        if reply.retry_after_s is not None:
+            info = RetryInfo(retry_delay=Duration(seconds=reply.retry_after_s))
+            context.set_trailing_metadata([("google.rpc.retryinfo-bin", info.SerializeToString())])
+        context.abort(getattr(grpc.StatusCode, reply.grpc if not reply.reset else "UNAVAILABLE"), "no")
+
+    handlers = {"Export": grpc.unary_unary_rpc_method_handler(export)}
+    service = grpc.method_handlers_generic_handler("opentelemetry.proto.collector.logs.v1.LogsService", handlers)
+    server = grpc.server(ThreadPoolExecutor(4))
+    server.add_generic_rpc_handlers([service])
+    receiver.url = f"http://127.0.0.1:{server.add_insecure_port('127.0.0.1:0')}"
+    server.start()
+    try:
+        yield receiver
+    finally:
+        receiver.released.set()
+        server.stop(None).wait()

@@ -1,0 +1,271 @@
+"""Whatever becomes of a process, each event whose `record_event` has returned arrives; whoever is alive sends it."""
+
+from __future__ import annotations
+
+import multiprocessing
+import os
+import random
+import signal
+import subprocess
+import sys
+import threading
+from collections import defaultdict
+from pathlib import Path
+
+import pytest
+import workers
+from builders import ID, free_port
+from receivers import OK, UNAVAILABLE, Reply
+
+WORKERS = Path(workers.__file__)
+
+
+@pytest.fixture(scope="module")
+def processes():
+    context = multiprocessing.get_context("forkserver")
+    context.set_forkserver_preload(workers.STARTUP)
+    return context
+
+
+def arrived(receiver):
+    """Return the numbers that arrived of each writer, repeated deliveries left out."""
+    numbers, seen = defaultdict(list), set()
+    for log in list(receiver.logs):
+        uid = log.attributes["log.record.uid"]
+        if uid not in seen:
+            seen.add(uid)
+            numbers[log.attributes["jupyter.event.action"]].append(log.attributes["jupyter.event.count"])
+    return numbers
+
+
+def start(processes, receiver_url, folder, writer, **arguments):
+    told, tells = multiprocessing.Pipe(duplex=False)
+    process = processes.Process(target=workers.record, args=(receiver_url, folder, writer, tells), kwargs=arguments)
+    process.start()
+    tells.close()
+    return process, told
+
+
+def said(told):
+    """Return how many events a process has said were recorded."""
+    with os.fdopen(os.dup(told.fileno()), "rb") as stream:
+        return stream.read().count(b"\n")
+
+
+def run(*arguments, **options):
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, sys.path))}
+    command = [sys.executable, str(WORKERS), *map(str, arguments)]
+    return subprocess.run(
+        command, env=environment, capture_output=True, text=True, timeout=60, check=False, **options
+    )
+
+
+class TestKill:
+    def test_a_hundred_times_at_random_points(self, http, folder, processes, spooling):
+        """Under a receiver that fails now and then: zero missing, and each process's events in order."""
+        fate = random.Random(20261124)
+        http.behave = lambda _: UNAVAILABLE if fate.random() < 0.2 else Reply(reset=fate.random() < 0.05)
+        recorded = {}
+        for turn in range(100):
+            process, told = start(processes, http.url, folder, f"w{turn}", padding=fate.choice((0, 100, 50_000)))
+            with os.fdopen(os.dup(told.fileno()), "rb", buffering=0) as stream:
+                stream.read(fate.randrange(1, 400))
+            process.kill()
+            process.join()
+            # What was read before does not matter: the numbers are counted from 0.
+            recorded[f"w{turn}"] = _last_number(told)
+        http.behave = lambda _: OK
+        spooling(http)
+        found = _wait_until_all(http, recorded)
+
+        missing = {name: set(range(last + 1)) - set(found[name]) for name, last in recorded.items()}
+        assert {name: numbers for name, numbers in missing.items() if numbers} == {}
+        assert {name for name in recorded if found[name] != sorted(found[name])} == set()
+
+    def test_of_the_only_process_is_made_good_by_the_next(self, folder, processes, http, spooling):
+        """With nobody listening meanwhile."""
+        process, told = start(processes, f"http://127.0.0.1:{free_port()}", folder, "first", count=200)
+        process.join()
+        assert said(told) == 200
+        spooling(http)
+        http.wait_for(lambda found: len(found.logs) >= 200)
+
+        assert arrived(http)["first"] == list(range(200))
+
+
+def _last_number(told):
+    with os.fdopen(told.fileno(), "rb", closefd=False) as stream:
+        lines = stream.read().split(b"\n")
+    return int(lines[-2]) if len(lines) > 1 and lines[-2] else 0
+
+
+def _wait_until_all(receiver, recorded):
+    receiver.wait_for(
+        lambda found: all(set(range(last + 1)) <= set(arrived(found)[name]) for name, last in recorded.items()), 60
+    )
+    return arrived(receiver)
+
+
+class TestManyProcesses:
+    def test_eight_on_one_folder(self, http, folder, processes):
+        """Each sends its own in order, all of it, and what one leaves another sends."""
+        started = [start(processes, http.url, folder, f"w{number}", count=500) for number in range(8)]
+        for process, _ in started:
+            process.join(60)
+        http.wait_for(lambda found: len(found.logs) >= 8 * 500)
+
+        assert arrived(http) == {f"w{number}": list(range(500)) for number in range(8)}
+        assert list((folder / "queue").iterdir()) == []
+
+    @pytest.mark.parametrize("method", ["fork", "spawn", "forkserver"])
+    def test_child_of_multiprocessing_loses_nothing(self, http, folder, method):
+        """Nobody else has to be there."""
+        told, tells = multiprocessing.Pipe(duplex=False)
+        context = multiprocessing.get_context(method)
+        child = context.Process(target=workers.record, args=(http.url, folder, "child", tells), kwargs={"count": 3})
+        child.start()
+        child.join(60)
+
+        assert (child.exitcode, arrived(http)) == (0, {"child": [0, 1, 2]})
+
+    def test_terminated_child_of_multiprocessing_loses_nothing(self, http, folder, processes):
+        """SIGTERM is how pools end their workers."""
+        process, told = start(processes, http.url, folder, "child")
+        http.wait_for(lambda found: found.logs)
+        process.terminate()
+        process.join(20)
+
+        assert process.exitcode == -signal.SIGTERM
+        assert _wait_until_all(http, {"child": _last_number(told)})
+
+
+class TestFork:
+    @pytest.mark.parametrize("how", ["exit", "_exit"])
+    def test_both_deliver_their_own(self, http, folder, how):
+        """The child never what its parent has recorded, and it ends at once."""
+        result = run("record_and_fork", http.url, folder, how)
+        http.wait_for(lambda found: len(found.logs) >= 5, 10)
+
+        assert (result.returncode, result.stderr) == (0, "")
+        assert arrived(http) == {"parent": [0, 1, 2], "child": [1, 2]}
+        assert len(http.logs) == 5
+
+    def test_child_ends_at_once_though_nobody_listens(self, folder, http, spooling):
+        """What it has recorded waits for whoever comes next."""
+        result = run("record_and_fork", f"http://127.0.0.1:{free_port()}", folder, "exit")
+        assert float(result.stdout) < 5
+        spooling(http)
+        http.wait_for(lambda found: len(found.logs) >= 5)
+
+        assert arrived(http) == {"parent": [0, 1, 2], "child": [1, 2]}
+
+    def test_over_grpc(self, receiver, folder):
+        """Whose library does not work in forked children: the parent sends what they leave."""
+        if receiver.protocol != "grpc":
+            pytest.skip("HTTP is above")
+        environment = {"OTEL_EXPORTER_OTLP_PROTOCOL": "grpc"}
+        os.environ.update(environment)
+        try:
+            result = run("record_and_fork", receiver.url, folder, "exit")
+        finally:
+            os.environ.pop("OTEL_EXPORTER_OTLP_PROTOCOL")
+        assert result.returncode == 0
+        run("record", receiver.url, folder, "nobody", 1, 0)
+        receiver.wait_for(lambda found: len(found.logs) >= 5)
+
+        assert arrived(receiver) == {"parent": [0, 1, 2], "child": [1, 2]}
+
+
+class TestExit:
+    PROGRAM = """
+import os, sys, signal, time
+sys.path[:0] = {path!r}
+import workers
+log = workers.event_log({url!r}, {folder!r})
+for number in range(3):
+    log.record_event(workers.ID, 1, {{"action": "a", "count": number}})
+print("recorded", flush=True)
+{rest}
+"""
+
+    def start(self, http_url, folder, rest):
+        code = self.PROGRAM.format(path=[p for p in sys.path if p], url=http_url, folder=str(folder), rest=rest)
+        process = subprocess.Popen(
+            [sys.executable, "-c", code], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+        )
+        assert process.stdout.readline() == "recorded\n"
+        return process
+
+    @pytest.mark.parametrize(
+        ("rest", "signal_number", "code"),
+        [
+            ("", None, 0),
+            ("sys.exit(3)", None, 3),
+            ("raise SystemError", None, 1),
+            ("time.sleep(60)", signal.SIGTERM, -signal.SIGTERM),
+            ("time.sleep(60)", signal.SIGINT, -signal.SIGINT),
+            ("log.handlers[0].close()", None, 0),
+        ],
+        ids=["end", "sys.exit", "exception", "SIGTERM", "SIGINT", "close"],
+    )
+    def test_delivers(self, http, folder, rest, signal_number, code):
+        """However a program ends; and it ends as it would without us."""
+        process = self.start(http.url, folder, rest)
+        if signal_number is not None:
+            process.send_signal(signal_number)
+        process.communicate(timeout=20)
+
+        assert (process.returncode, arrived(http)) == (code, {"a": [0, 1, 2]})
+        assert list((folder / "queue").iterdir()) == []
+
+    def test_events_after_close_wait_for_the_next_start(self, http, folder, spooling):
+        """`shutdown` is the end of sending, not of recording."""
+        rest = "log.handlers[0]._provider.shutdown()\nlog.record_event(workers.ID, 1, {'action': 'a', 'count': 3})"
+        process = self.start(http.url, folder, rest)
+        process.communicate(timeout=20)
+        assert arrived(http) == {"a": [0, 1, 2]}
+        spooling(http)
+        http.wait_for(lambda found: len(found.logs) >= 4)
+
+        assert arrived(http) == {"a": [0, 1, 2, 3]}
+
+    @pytest.mark.parametrize("signal_number", [None, signal.SIGTERM])
+    def test_is_bounded_where_the_receiver_never_answers(self, http, folder, signal_number):
+        """The events stay in the spool."""
+        http.behave = lambda _: Reply(wait_s=60)
+        process = self.start(http.url, folder, "" if signal_number is None else "time.sleep(60)")
+        if signal_number is not None:
+            process.send_signal(signal_number)
+        _, errors = process.communicate(timeout=9)
+
+        assert "Traceback" not in errors
+        assert len(list((folder / "queue").iterdir())) == 1
+
+    def test_signal_handler_of_the_program_stays(self, http, folder):
+        """Who has decided what SIGTERM does is not disturbed."""
+        rest = "signal.signal(signal.SIGTERM, lambda *_: sys.exit(7))\nprint('set', flush=True)\ntime.sleep(60)"
+        process = self.start(http.url, folder, rest)
+        process.stdout.readline()
+        process.terminate()
+        process.communicate(timeout=20)
+
+        assert (process.returncode, arrived(http)) == (7, {"a": [0, 1, 2]})
+
+
+class TestThreads:
+    def test_many_threads_lose_nothing(self, http, spooling):
+        """And each one's events are in order."""
+        log = spooling(http)
+
+        def work(name):
+            for number in range(500):
+                log.record_event(ID, 1, {"action": name, "count": number})
+
+        threads = [threading.Thread(target=work, args=(f"t{number}",)) for number in range(8)]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+
+        assert log.handlers[0].force_flush(30)
+        assert arrived(http) == {f"t{number}": list(range(500)) for number in range(8)}

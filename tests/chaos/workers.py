@@ -1,0 +1,53 @@
+"""What runs in processes of their own."""
+
+from __future__ import annotations
+
+import os
+import sys
+import time
+
+from builders import ID, schema
+
+from jupyter_otel_telemetry import EventLog, OTLPHandler
+
+STARTUP = ["builders", "workers", "jupyter_otel_telemetry.pipeline", "jupyter_otel_telemetry.spool"]
+"""What a fork server imports, so that its children are quick."""
+
+
+def event_log(endpoint, folder, **options):
+    log = EventLog(
+        handlers=[OTLPHandler(endpoint=endpoint, spool={"folder": folder, **options})], allowed_schemas=["*"]
+    )
+    log.register_schema(schema())
+    return log
+
+
+def record(endpoint, folder, writer, told, count=None, padding=0):
+    """Record events, and say of each through a descriptor that `record_event` has returned."""
+    log = event_log(endpoint, folder)
+    number = 0
+    while number != count:
+        log.record_event(ID, 1, {"action": writer, "count": number, "padding": "x" * padding})
+        os.write(told.fileno(), f"{number}\n".encode())
+        number += 1
+
+
+def record_and_fork(endpoint, folder, how):
+    """Record before and after a fork, in both processes; the child ends in the given way."""
+    log = event_log(endpoint, folder)
+    log.record_event(ID, 1, {"action": "parent", "count": 0})
+    child = os.fork()
+    name = "parent" if child else "child"
+    for number in (1, 2):
+        log.record_event(ID, 1, {"action": name, "count": number})
+    if not child:
+        if how == "_exit":
+            os._exit(0)
+        sys.exit(0)
+    began_s = time.monotonic()
+    os.waitpid(child, 0)
+    print(time.monotonic() - began_s)
+
+
+if __name__ == "__main__":
+    globals()[sys.argv[1]](*sys.argv[2:])
