@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 if TYPE_CHECKING:
     from collections.abc import Callable
+    from types import FrameType
 
     from opentelemetry.sdk._logs import LoggerProvider
 
@@ -146,11 +147,33 @@ def _end_on_sigterm() -> None:
             signal.signal(signal.SIGTERM, _end_and_die)
 
 
-def _end_and_die(number: int, _frame: object) -> None:
-    # In another thread: this one may have been interrupted while it holds a lock that is needed.
-    _start(_pipelines.end_all)(FLUSH_TIMEOUT_S)
+_is_dying = threading.Event()
+_LOCKING: Final = ("jupyter_otel_telemetry", "opentelemetry", "logging")
+
+
+def _end_and_die(number: int, frame: FrameType | None) -> None:
+    if not _is_dying.is_set():
+        _is_dying.set()
+        wait = _start(lambda: _end_all_and_kill(number))
+        if _is_within(_LOCKING, frame):
+            return  # with a lock, maybe, that is needed to deliver: it goes on until the signal comes again
+        wait(FLUSH_TIMEOUT_S)
     signal.signal(number, signal.SIG_DFL)
     os.kill(os.getpid(), number)
+
+
+def _end_all_and_kill(number: int) -> None:
+    _pipelines.end_all()
+    os.kill(os.getpid(), number)
+
+
+def _is_within(packages: tuple[str, ...], frame: FrameType | None) -> bool:
+    """Tell whether a frame, or one of those that wait for it, is of one of the packages."""
+    while frame is not None:
+        if str(frame.f_globals.get("__name__")).partition(".")[0] in packages:
+            return True
+        frame = frame.f_back
+    return False
 
 
 def within(timeout_s: float, function: Callable[[], Any]) -> Any:

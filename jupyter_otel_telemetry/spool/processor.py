@@ -145,7 +145,9 @@ class SpoolLogRecordProcessor(LogRecordProcessor):
         except OSError as error:
             where = f"they are lost, since {self._folder.rejected} cannot be written: {error}"
         if is_first:
-            text = "%s refuses log records for good, %d to begin with (%s %s); %s; further ones are counted, not logged"
+            text = (
+                "%s refuses log records for good, %d to begin with (%s %s); %s; further ones are counted, not logged"
+            )
             _logger.error(text, self._destination, rejected, answer.status, answer.reason, where)
 
     def _tell(self, answer: Answer | None) -> None:

@@ -56,12 +56,14 @@ class Sender:
         self._attempts = self._failed_attempt = 0
         self._tended_s = self._failed_s = self._not_before_s = self._next_s = -math.inf
         self._deadline_s: float | None = None  # set when the end is near
+        self._has_parent = False
         self._attempts_before_end = 0
 
     def reset_in_child(self) -> None:
         """Have no thread, in a forked child, until there is something to send."""
         self._backoff = Backoff()
         self._reset()
+        self._has_parent = True
 
     def wake(self) -> None:
         """Note that there is something to send."""
@@ -115,6 +117,7 @@ class Sender:
         with self._changed:
             self._deadline_s = time.monotonic() + timeout_s
             self._attempts_before_end = self._attempts
+            self._tended_s = -math.inf
             self._changed.notify_all()
             thread = self._thread
         if thread is not None:
@@ -144,7 +147,8 @@ class Sender:
         """Do what is due; tell whether anything is left to do."""
         if time.monotonic() - self._tended_s >= _TEND_S:
             self._tended_s = time.monotonic()
-            self._store.tend(adopt=self._deadline_s is None)
+            # At its end, a program sends what its children have left. They themselves do not stay for others.
+            self._store.tend(adopt=self._deadline_s is None or not self._has_parent)
         if (delay_s := self._delay_s()) > 0:
             with self._changed:
                 self._changed.wait(min(delay_s, _TEND_S))
@@ -211,4 +215,4 @@ class Sender:
             self._is_idle = False
             if self._store.waiting and not self._waiters and self._deadline_s is None:
                 self._changed.wait(_LINGER_S)
-            return self._deadline_s is None or self._store.waiting > 0
+            return self._deadline_s is None or self._store.waiting > 0 or self._tended_s == -math.inf

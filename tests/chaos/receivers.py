@@ -61,6 +61,9 @@ class Receiver:
     logs: list = field(default_factory=list)
     requests: list = field(default_factory=list)
     times_s: list = field(default_factory=list)
+    arrived: dict = field(default_factory=dict)
+    """The numbers that arrived of each writer, its events' action; repeated deliveries are left out."""
+    _seen: set = field(default_factory=set)
     released: threading.Event = field(default_factory=threading.Event)
     changed: threading.Condition = field(default_factory=threading.Condition)
 
@@ -73,9 +76,17 @@ class Receiver:
             self.times_s.append(time.monotonic())
             if reply.accepts:
                 self.logs += logs
+                self._note_arrival(logs)
             self.changed.notify_all()
         self.released.wait(reply.wait_s)
         return reply
+
+    def _note_arrival(self, logs):
+        for log in logs:
+            if (uid := log.attributes["log.record.uid"]) not in self._seen:
+                self._seen.add(uid)
+                writer, number = (log.attributes[f"jupyter.event.{name}"] for name in ("action", "count"))
+                self.arrived.setdefault(writer, []).append(number)
 
     @property
     def counts(self):
@@ -143,7 +154,7 @@ def grpc_receiver(receiver):
         if reply.retry_after_s is not None:
             info = RetryInfo(retry_delay=Duration(seconds=reply.retry_after_s))
             context.set_trailing_metadata([("google.rpc.retryinfo-bin", info.SerializeToString())])
-        context.abort(getattr(grpc.StatusCode, reply.grpc if not reply.reset else "UNAVAILABLE"), "no")
+        return context.abort(getattr(grpc.StatusCode, reply.grpc if not reply.reset else "UNAVAILABLE"), "no")
 
     handlers = {"Export": grpc.unary_unary_rpc_method_handler(export)}
     service = grpc.method_handlers_generic_handler("opentelemetry.proto.collector.logs.v1.LogsService", handlers)

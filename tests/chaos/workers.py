@@ -46,7 +46,7 @@ def record_and_fork(endpoint, folder, how):
         sys.exit(0)
     began_s = time.monotonic()
     os.waitpid(child, 0)
-    print(time.monotonic() - began_s)
+    sys.stdout.write(str(time.monotonic() - began_s))
 
 
 if __name__ == "__main__":
