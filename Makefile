@@ -12,7 +12,7 @@ demo: $(NOX)  ## A day of events, to a file and to an OTLP receiver, on this mac
 	@$(NOX) --session demo
 
 test: $(NOX)  ## Everything: lint, types, and all tests on each Python that is here
-	@$(NOX) --session lint tests lowest jupyter
+	@$(NOX) --session lint tests lowest chaos jupyter
 
 lint: $(NOX)  ## ruff and mypy
 	@$(NOX) --session lint

@@ -43,7 +43,11 @@ def _pytest(session: nox.Session, suite: str = "newest") -> None:
     session.run("python", "tests/fetch_suite.py", env=env)
     if agent := _collector(session):
         env["ROTEL_AGENT"] = agent
-    session.run("pytest", *(session.posargs or ["--numprocesses=auto", "--ignore=tests/jupyter"]), env=env)
+    session.run(
+        "pytest",
+        *(session.posargs or ["--numprocesses=auto", "--ignore=tests/jupyter", "--ignore=tests/chaos"]),
+        env=env,
+    )
 
 
 def _collector(session: nox.Session) -> str | None:
@@ -86,6 +90,14 @@ def lowest(session: nox.Session) -> None:
     """Run every test with the lowest versions that pyproject.toml allows."""
     _install(session, "test", "--resolution", "lowest-direct")
     _pytest(session, "lowest")
+
+
+@nox.session(python=[PYTHONS[0], PYTHONS[-1]])
+def chaos(session: nox.Session) -> None:
+    """Run the tests that kill processes, fill disks and lie to senders."""
+    _install(session, "test", "--upgrade")
+    env = {"ROTEL_AGENT": agent} if (agent := _collector(session)) else {}
+    session.run("pytest", *(session.posargs or ["--numprocesses=auto", "tests/chaos"]), env=env)
 
 
 @nox.session(python=PYTHONS[-1])

@@ -101,9 +101,10 @@ class _File(NamedTuple):
 
 
 class Removed(NamedTuple):
-    """A file that had to go: the journal it was of, how many records had not been taken, and why: "full", "age"."""
+    """A file that had to go: what it was, how many records of it had not been taken, and why: "full" or "age"."""
 
     journal: Path
+    segment: int | None
     records: int
     reason: str
 
@@ -184,7 +185,7 @@ class SpoolFolder:
             count = 0 if file.segment is None else count_records(file.path.parent, file.segment)
             with suppress(OSError):  # somebody else has removed it
                 file.path.unlink()
-                removed.append(Removed(file.path.parent, count, "age" if is_old else "full"))
+                removed.append(Removed(file.path.parent, file.segment, count, "age" if is_old else "full"))
             excess_bytes -= file.size_bytes
         return removed
 

@@ -4,6 +4,7 @@
         lock            flock'ed by whoever appends to, or sends from, this journal
         appending       is there until somebody takes over the journal of a process that is gone
         00000001.seg    frames; the newest segment is appended to, the others are complete
+        context         the first resource and scope, a second time
         cursor          "<segment> <offset>": what comes before has been taken; may lag, must not run ahead
 
 The lock dies with its process, however that dies. Whoever gets it then owns the journal.
@@ -188,11 +189,22 @@ class Writer:
             data = frame(SCOPE, entry.scope) + data
         if entry.resource is not self._resource:
             data = frame(RESOURCE, entry.resource) + data
+            self._keep_context(entry)
         # At an explicit place, so that what a write that failed half-way has left is overwritten by the next.
         if os.pwrite(self._fd, data, self.end.offset) < len(data):
             raise OSError(28, "no space left for a whole record")
         self.end = Position(self.end.segment, self.end.offset + len(data))
         self._resource, self._scope = entry.resource, entry.scope
+
+    def _keep_context(self, entry: Entry) -> None:
+        """Write resource and scope a second time, for records that lose theirs."""
+        with suppress(OSError):
+            data = frame(RESOURCE, entry.resource) + frame(SCOPE, entry.scope)
+            fd = _open(self._journal.path / "context", os.O_WRONLY | os.O_CREAT | os.O_EXCL)
+            try:
+                os.write(fd, data)
+            finally:
+                os.close(fd)
 
     def begin_segment(self) -> None:
         """Begin a new segment; the one before is complete then.
@@ -264,6 +276,8 @@ class Reader:
         self._writer = writer
         self.damaged_bytes = 0
         """How much of what was taken could not be read."""
+        self.removed: set[int] = set()
+        """Segments that had to go, though they may be open here. Whoever removes one adds it."""
         self._position = _read_cursor(journal.path)
         self._resource: bytes | None = None
         self._scope: bytes | None = None
@@ -321,6 +335,8 @@ class Reader:
     def _open_next(self) -> tuple[int, bool] | None:
         """Open the first segment that is not taken; return where it ends, and whether it stays so."""
         end = self._writer.end if self._writer is not None else Position(0, 0)
+        if self._fd_segment in self.removed:
+            self.close()
         if self._fd_segment != self._position.segment or self._fd < 0:
             numbers = [number for number in segments(self.journal.path) if number >= self._position.segment]
             if not numbers:
@@ -384,9 +400,10 @@ class Reader:
 
     def _any_of(self, kind: int) -> bytes:
         """Find a resource or scope for records that have lost theirs: a process hardly ever has two."""
-        for number in segments(self.journal.path):
+        paths = [_segment(self.journal.path, number) for number in segments(self.journal.path)]
+        for path in (*paths, self.journal.path / "context"):
             with suppress(OSError):
-                for found in frames(_segment(self.journal.path, number).read_bytes(), is_all=True):
+                for found in frames(path.read_bytes(), is_all=True):
                     if found.kind == kind:
                         return found.payload
         return b""

@@ -226,9 +226,12 @@ class Store:
     def make_room(self) -> None:
         """Keep the limits of the spool."""
         options = self.folder.options
-        own = self._own.journal.path if self._own is not None else None
+        own = self._own
         for removed in self.folder.make_room():
-            self._drop(removed.reason, removed.records, is_own=removed.journal == own)
+            is_own = own is not None and removed.journal == own.journal.path
+            if own is not None and is_own and removed.segment is not None:
+                own.reader.removed.add(removed.segment)
+            self._drop(removed.reason, removed.records, is_own=is_own)
         self._is_full = (
             options.when_full == "refuse_new"
             and self.folder.size_bytes() > options.max_size_bytes - options.segment_bytes
@@ -239,7 +242,7 @@ class Store:
             self._drop("memory", dropped)
 
     def _drop(self, reason: str, count: int, *, is_own: bool = True) -> None:
-        if count:
+        if count > 0:
             with self._lock:
                 self.dropped[reason] += count
                 record_counters().dropped.add(count, {DROP_REASON: reason})
@@ -259,10 +262,10 @@ class Store:
         """Do what is due now and then: move to the disk what is in memory, look for what others have left."""
         self._renew()
         self._spill()
-        self.make_room()
         self._tidy()
         if adopt:
             self.adopt()
+        self.make_room()
 
     def _renew(self) -> None:
         """Begin anew where somebody has removed the folder of our journal while we append to it."""
@@ -341,6 +344,8 @@ class Store:
                 return None
             if len(self._memory):
                 return self._memory.read(MAX_BATCH_RECORDS, MAX_BATCH_BYTES)
+            if own is not None and not own.journal.is_there:
+                return None  # and what was in it is not lost yet
             if own is not None:
                 self._note_damage(own.reader)
             self._drop("damaged", self.waiting)
@@ -352,7 +357,9 @@ class Store:
             if done < len(batch.entries):
                 batch = source.read(done, MAX_BATCH_BYTES) or batch
             source.take(batch)
-            if source is self._memory or (self._own is not None and source is self._own.reader):
+            own = self._own.reader if self._own is not None else None
+            # Some were on their way when they had to go, and were counted then.
+            if source is self._memory or (source is own and batch.end.segment not in own.removed):
                 self.done += len(batch.entries)
 
     def _note_damage(self, reader: Reader) -> None:

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import multiprocessing
 from contextlib import ExitStack
 
 import pytest
+import workers
 from builders import schema
 from receivers import Receiver, grpc_receiver, http_receiver
 
@@ -48,6 +50,14 @@ def spooling(folder):
             return log
 
         yield make
+
+
+@pytest.fixture(scope="session")
+def processes():
+    """Processes that are quick to start, and not forked from this one."""
+    context = multiprocessing.get_context("forkserver")
+    context.set_forkserver_preload(workers.STARTUP)
+    return context
 
 
 @pytest.fixture(autouse=True)

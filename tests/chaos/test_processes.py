@@ -19,13 +19,6 @@ from receivers import OK, UNAVAILABLE, Reply
 WORKERS = Path(workers.__file__)
 
 
-@pytest.fixture(scope="module")
-def processes():
-    context = multiprocessing.get_context("forkserver")
-    context.set_forkserver_preload(workers.STARTUP)
-    return context
-
-
 def start(processes, receiver_url, folder, writer, **arguments):
     told, tells = multiprocessing.Pipe(duplex=False)
     process = processes.Process(target=workers.record, args=(receiver_url, folder, writer, tells), kwargs=arguments)
@@ -42,7 +35,15 @@ def said(told):
 
 def run(*arguments, **options):
     environment = {**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, sys.path))}
-    command = [sys.executable, str(WORKERS), *map(str, arguments)]
+    command = [
+        sys.executable,
+        "-W",
+        "ignore::DeprecationWarning:workers",
+        "-W",
+        "ignore:This process:DeprecationWarning",
+        str(WORKERS),
+        *map(str, arguments),
+    ]
     return subprocess.run(
         command, env=environment, capture_output=True, text=True, timeout=60, check=False, **options
     )
@@ -106,6 +107,7 @@ class TestManyProcesses:
         assert http.arrived == {f"w{number}": list(range(500)) for number in range(8)}
         assert list((folder / "queue").iterdir()) == []
 
+    @pytest.mark.filterwarnings("ignore:This process:DeprecationWarning")  # forking with threads is the point
     @pytest.mark.parametrize("method", ["fork", "spawn", "forkserver"])
     def test_child_of_multiprocessing_loses_nothing(self, http, folder, method):
         """Nobody else has to be there."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 import sys
 import time
 
@@ -10,7 +11,7 @@ from builders import ID, schema
 
 from jupyter_otel_telemetry import EventLog, OTLPHandler
 
-STARTUP = ["builders", "workers", "jupyter_otel_telemetry.pipeline", "jupyter_otel_telemetry.spool"]
+STARTUP = ["workers", "jupyter_otel_telemetry.spool", "jsonschema", "jsonschema_rs", "requests"]
 """What a fork server imports, so that its children are quick."""
 
 
@@ -30,6 +31,14 @@ def record(endpoint, folder, writer, told, count=None, padding=0):
         log.record_event(ID, 1, {"action": writer, "count": number, "padding": "x" * padding})
         os.write(told.fileno(), f"{number}\n".encode())
         number += 1
+
+
+def leave(endpoint, folder, count, happened):
+    """Record events, and be killed."""
+    log = event_log(endpoint, folder)
+    for number in range(count):
+        log.record_event(ID, 1, {"action": "a", "count": number}, timestamp_override=happened)
+    os.kill(os.getpid(), signal.SIGKILL)
 
 
 def record_and_fork(endpoint, folder, how):
