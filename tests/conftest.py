@@ -52,26 +52,46 @@ def certificate(tmp_path_factory):
     return SimpleNamespace(cert=str(folder / "cert.pem"), key=str(folder / "key.pem"))
 
 
+class Collector:
+    """A real collector that forwards to `receiver`; it has endpoints `grpc` and `http`, and can be restarted."""
+
+    def __init__(self, receiver, log):
+        self.receiver = receiver
+        self._agent = os.environ.get("ROTEL_AGENT") or shutil.which("rotel-agent") or _agent_in_wheel()
+        if (
+            self._agent is None
+            or subprocess.run([self._agent, "--version"], capture_output=True, check=False).returncode
+        ):
+            absent("a rotel-agent that runs, the collector in the wheel rotel,")
+        self._log = log
+        self._ports = free_port(), free_port()
+        self.grpc, self.http = (f"http://127.0.0.1:{port}" for port in self._ports)
+
+    def start(self):
+        grpc, http = self._ports
+        command = [self._agent, "start", "--otlp-grpc-endpoint", f"127.0.0.1:{grpc}"]
+        command += ["--otlp-http-endpoint", f"127.0.0.1:{http}", "--exporter", "otlp"]
+        command += ["--otlp-exporter-endpoint", self.receiver.endpoint, "--otlp-exporter-protocol", "http"]
+        with self._log.open("ab") as output:
+            self._process = subprocess.Popen(command, stdout=output, stderr=output)
+        for port in self._ports:
+            _wait_for_port(port, self._process, self._log)
+
+    def stop(self):
+        self._process.terminate()
+        self._process.wait(30)
+
+
 @pytest.fixture(scope="module")
 def collector(tmp_path_factory):
-    """Run a real collector that forwards to `receiver`; it has endpoints `grpc` and `http`."""
-    agent = os.environ.get("ROTEL_AGENT") or shutil.which("rotel-agent") or _agent_in_wheel()
-    if agent is None or subprocess.run([agent, "--version"], capture_output=True, check=False).returncode != 0:
-        absent("a rotel-agent that runs, the collector in the wheel rotel,")
-    grpc, http = free_port(), free_port()
-    log = tmp_path_factory.mktemp("collector") / "log"
-    with OTLPReceiver() as receiver, log.open("wb") as output:
-        command = [agent, "start", "--otlp-grpc-endpoint", f"127.0.0.1:{grpc}"]
-        command += ["--otlp-http-endpoint", f"127.0.0.1:{http}", "--exporter", "otlp"]
-        command += ["--otlp-exporter-endpoint", receiver.endpoint, "--otlp-exporter-protocol", "http"]
-        process = subprocess.Popen(command, stdout=output, stderr=output)
+    """Run a collector."""
+    with OTLPReceiver() as receiver:
+        collector = Collector(receiver, tmp_path_factory.mktemp("collector") / "log")
+        collector.start()
         try:
-            for port in (grpc, http):
-                _wait_for_port(port, process, log)
-            yield SimpleNamespace(grpc=f"http://127.0.0.1:{grpc}", http=f"http://127.0.0.1:{http}", receiver=receiver)
+            yield collector
         finally:
-            process.terminate()
-            process.wait(10)
+            collector.stop()
 
 
 def _agent_in_wheel():

@@ -34,14 +34,18 @@ ATTRIBUTES = {
 }
 
 
+@pytest.mark.parametrize("has_spool", [False, True], ids=["memory", "spool"])
 @pytest.mark.parametrize("protocol", ["grpc", "http/protobuf"])
 class TestCollector:
     @pytest.fixture
-    def handler(self, collector, protocol):
+    def handler(self, collector, protocol, has_spool, tmp_path):
         """A handler that sends to the collector."""
         collector.receiver.clear()
         endpoint = collector.grpc if protocol == "grpc" else collector.http
-        handler = OTLPHandler(endpoint=endpoint, protocol=protocol, service_name="jupyterhub", compression="gzip")
+        spool = tmp_path / "spool" if has_spool else None
+        handler = OTLPHandler(
+            endpoint=endpoint, protocol=protocol, service_name="jupyterhub", compression="gzip", spool=spool
+        )
         yield handler
         handler.close()
 

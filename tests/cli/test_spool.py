@@ -1,0 +1,208 @@
+"""`jupyter otel-telemetry spool`: what an operator does with what waits."""
+
+from __future__ import annotations
+
+import json
+import multiprocessing
+import signal
+from pathlib import Path
+
+import pytest
+from builders import ID, free_port, schema
+from click.testing import CliRunner
+
+from jupyter_otel_telemetry.cli.app import app
+from jupyter_otel_telemetry.received import parse_json
+
+NOWHERE = f"http://127.0.0.1:{free_port()}"
+
+
+def leave(folder, count):
+    """Record events where nobody listens, and be killed."""
+    import os
+
+    from jupyter_otel_telemetry import EventLog, OTLPHandler
+
+    log = EventLog(handlers=[OTLPHandler(endpoint=NOWHERE, spool=folder, service_name="hub")], allowed_schemas=["*"])
+    log.register_schema(schema())
+    for number in range(count):
+        log.record_event(ID, 1, {"action": "start", "count": number})
+    os.kill(os.getpid(), signal.SIGKILL)
+
+
+@pytest.fixture(scope="module")
+def processes():
+    context = multiprocessing.get_context("forkserver")
+    context.set_forkserver_preload(["jupyter_otel_telemetry.spool", "jsonschema", "requests"])
+    return context
+
+
+@pytest.fixture
+def folder(tmp_path, processes, monkeypatch):
+    """A spool in which a killed process has left three events."""
+    monkeypatch.syspath_prepend(str(Path(__file__).parent))
+    module = __import__(Path(__file__).stem)
+    process = processes.Process(target=module.leave, args=(tmp_path / "spool", 3))
+    process.start()
+    process.join(60)
+    assert process.exitcode == -signal.SIGKILL
+    return tmp_path / "spool"
+
+
+def run(*arguments, exit_code=0):
+    result = CliRunner().invoke(app, ["spool", *map(str, arguments)], env={"COLUMNS": "200"})
+    assert result.exit_code == exit_code, result.output
+    return result
+
+
+def refuse(folder, count=3, status="400"):
+    """Turn what waits into what was refused."""
+    lines = run("export", folder).stdout.splitlines()
+    refused = {
+        "time": "2026-01-01T00:00:00Z",
+        "status": status,
+        "reason": "no",
+        "rejected": count,
+        "destination": "x",
+    }
+    line = json.dumps(json.loads(lines[0]) | {"refused": refused})
+    (folder / "rejected" / "20260101-1.jsonl").write_text(line + "\n")
+    for path in (folder / "queue").glob("*/*.seg"):
+        path.unlink()
+
+
+class TestStatus:
+    def test_says_what_waits_of_which_process(self, folder):
+        """In a table."""
+        output = run("status", folder).stdout
+        row = output.splitlines()[-1].split()
+
+        assert "records waiting: 3; refused for good: 0" in output
+        assert row[1:4] == ["left", "behind", "3"]
+
+    def test_in_json(self, folder):
+        """With the time of the oldest."""
+        found = json.loads(run("status", folder, "--json").stdout)
+
+        assert (found["records"], found["rejected"], found["oldest"][:2]) == (3, 0, "20")
+        assert found["processes"][0]["state"] == "left behind"
+
+    def test_process_that_runs_is_in_use(self, tmp_path):
+        """And is not disturbed."""
+        from jupyter_otel_telemetry import EventLog, OTLPHandler
+
+        handler = OTLPHandler(endpoint=NOWHERE, spool=tmp_path)
+        log = EventLog(handlers=[handler], allowed_schemas=["*"])
+        log.register_schema(schema())
+        log.record_event(ID, 1, {})
+        [process] = json.loads(run("status", tmp_path, "--json").stdout)["processes"]
+        assert (process["state"], process["records"]) == ("in use", 1)
+
+        assert "what waits of processes that run, they send themselves" in run("drain", tmp_path).stderr
+        assert handler._spool.depth() == 1
+
+    def test_empty_spool(self, folder):
+        """Is no mistake."""
+        for path in (folder / "queue").glob("*/*"):
+            path.unlink()
+        assert "records waiting: 0" in run("status", folder).stdout
+
+    @pytest.mark.parametrize("command", ["status", "show", "export", "drain", "retry-rejected"])
+    def test_folder_that_is_no_spool(self, tmp_path, command):
+        """Is said, and nothing is made in it."""
+        assert "is no spool" in run(command, tmp_path, exit_code=1).output
+        assert list(tmp_path.iterdir()) == []
+
+
+class TestShow:
+    def test_a_row_each(self, folder):
+        """As `listen` would show it."""
+        lines = run("show", folder).stdout.splitlines()
+
+        assert len(lines) == 4
+        assert "action=start count=0" in lines[1]
+
+    def test_json_lines(self, folder):
+        """For jq."""
+        counts = [
+            json.loads(line)["attributes"]["jupyter.event.count"]
+            for line in run("show", "--json", folder).stdout.splitlines()
+        ]
+        assert counts == [0, 1, 2]
+
+    def test_rejected(self, folder):
+        """What was refused for good."""
+        refuse(folder)
+        assert run("show", folder).stdout == ""
+        assert len(run("show", "--rejected", "--json", folder).stdout.splitlines()) == 3
+
+
+class TestExport:
+    def test_is_otlp_json(self, folder):
+        """A request a line; and all stays where it is."""
+        [line] = run("export", folder).stdout.splitlines()
+        logs = parse_json(line.encode())
+
+        assert [log.attributes["jupyter.event.count"] for log in logs] == [0, 1, 2]
+        assert logs[0].resource["service.name"] == "hub"
+        assert json.loads(run("status", folder, "--json").stdout)["records"] == 3
+
+
+class TestDrain:
+    def test_sends_what_was_left(self, folder, otlp_receiver):
+        """In order, and the folder is empty then."""
+        result = run("drain", folder, "--endpoint", otlp_receiver.endpoint)
+
+        assert [log.attributes["jupyter.event.count"] for log in otlp_receiver.logs] == [0, 1, 2]
+        assert "accepted: 3, refused for good: 0, still waiting: 0" in result.stderr
+        assert list((folder / "queue").iterdir()) == []
+
+    def test_gives_up_where_nobody_listens(self, folder):
+        """With a code that scripts see, and nothing is lost."""
+        result = run("drain", folder, "--endpoint", NOWHERE, "--timeout", "0", exit_code=1)
+
+        assert "still waiting: 3" in result.stderr
+        assert f"Error: {NOWHERE} (http/protobuf): ConnectionError" in result.stderr
+
+    def test_bad_endpoint_is_named(self, folder):
+        """Before anything is sent."""
+        assert (
+            "Error: endpoint 'nonsense' is no URL"
+            in run("drain", folder, "--endpoint", "nonsense", exit_code=1).stderr
+        )
+
+
+class TestRetryRejected:
+    def test_sends_again(self, folder, otlp_receiver):
+        """And removes the file."""
+        refuse(folder)
+        result = run("retry-rejected", folder, "--endpoint", otlp_receiver.endpoint)
+
+        assert [log.attributes["jupyter.event.count"] for log in otlp_receiver.logs] == [0, 1, 2]
+        assert "to be sent again: 3" in result.stderr
+        assert list((folder / "rejected").glob("*.jsonl")) == []
+
+    def test_waits_with_the_rest_where_nobody_listens(self, folder):
+        """So whoever comes next sends it."""
+        refuse(folder)
+        run("retry-rejected", folder, "--endpoint", NOWHERE, "--timeout", "0", exit_code=1)
+        found = json.loads(run("status", folder, "--json").stdout)
+
+        assert (found["records"], found["rejected"]) == (3, 0)
+
+    def test_line_that_cannot_be_read_stays(self, folder, otlp_receiver):
+        """And is named; the others are sent."""
+        refuse(folder)
+        path = folder / "rejected" / "20260101-1.jsonl"
+        path.write_text("{nonsense\n" + path.read_text())
+        result = run("retry-rejected", folder, "--endpoint", otlp_receiver.endpoint)
+
+        assert f"left where it is: {path}, line 1: " in result.stderr
+        assert len(otlp_receiver.logs) == 3
+        assert path.read_text() == "{nonsense\n"
+
+
+def test_help_names_every_command():
+    """With what it does."""
+    output = run("--help").stdout
+    assert all(name in output for name in ("status", "show", "export", "drain", "retry-rejected"))
