@@ -170,6 +170,10 @@ def contenders(folder: Path) -> dict[str, Contender]:
         "structlog": structlog_line(folder),
         "events": events("jupyter_events to file", logging.FileHandler(folder / "events")),
         "otlp": ours("ours, OTLPHandler", OTLPHandler(logger_provider=ours_provider), ours_provider.force_flush),
+        # Nobody listens there, so the figure is that of an outage; benchmarks/soak.py has the other.
+        "spool": ours(
+            "ours, OTLPHandler with a spool", OTLPHandler(endpoint="http://127.0.0.1:9", spool=folder / "spool")
+        ),
         "stock": ours(
             "ours, OTel's handler", LoggingHandler(logger_provider=stock_provider), stock_provider.force_flush
         ),
@@ -230,6 +234,7 @@ def promises(timed: dict[str, Contender]) -> list[tuple[str, float, float]]:
         ("to file, of structlog", us["file"] / us["structlog"], 1),
         ("OTLPHandler, of the bare SDK", us["otlp"] / us["bare"], 2),
         ("OTLPHandler, of jupyter_events with OTel's handler", us["otlp"] / us["events otlp"], 0.35),
+        ("OTLPHandler with a spool, of the same in memory", us["spool"] / us["otlp"], 2.5),
         (
             "jupyter_events with OTLPHandler, of the same with OTel's handler",
             us["events ours"] / us["events otlp"],

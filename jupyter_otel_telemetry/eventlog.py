@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import logging
 import threading
-from contextlib import suppress
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any
 
@@ -18,13 +17,12 @@ from jupyter_otel_telemetry.errors import PolicyError, SchemaSourceError
 from jupyter_otel_telemetry.explain import Destination, explanations
 from jupyter_otel_telemetry.hooks import Listener, Listeners, Modifier, ModifierFailed, Modifiers
 from jupyter_otel_telemetry.jsondata import copy_again
-from jupyter_otel_telemetry.metrics import event_counters, of_schema
+from jupyter_otel_telemetry.metrics import SchemaAttributes, event_counters, of_schema
 from jupyter_otel_telemetry.privacy import Policy, policies_of
 from jupyter_otel_telemetry.pseudonyms import find_pseudonym_key
 from jupyter_otel_telemetry.record import EventRecord, datetime_to_ns
 from jupyter_otel_telemetry.redaction import NO_PATHS
 from jupyter_otel_telemetry.registry import RegisteredSchemas, SchemaRegistry
-from jupyter_otel_telemetry.schema import version_text
 from jupyter_otel_telemetry.traits import AllowedSchemasTrait, Handlers
 from jupyter_otel_telemetry.trouble import TroubleLog
 
@@ -33,7 +31,6 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
     from datetime import datetime
 
-    from opentelemetry.metrics import Counter
     from traitlets import Bunch
 
     from jupyter_otel_telemetry.redaction import Redaction
@@ -119,6 +116,7 @@ class EventLog(LoggingConfigurable):
         self._modifiers = Modifiers(trouble)
         self._listeners = Listeners(trouble)
         self._invalid_events = 0
+        self._attributes = SchemaAttributes()
         super().__init__(**kwargs)
         self._policy = self._checked_policy()
 
@@ -313,7 +311,7 @@ class EventLog(LoggingConfigurable):
             if policy is None:
                 return None
         if policy.entry_for(schema_id) is None:
-            self._count(event_counters().withheld, schema_id, version)
+            event_counters().withheld.add(1, self._attributes.of(self._registry.current, schema_id, version))
             return None
         if not (self._dispatcher.handlers or self._listeners):
             return None
@@ -323,7 +321,7 @@ class EventLog(LoggingConfigurable):
         except ModifierFailed:
             return None
         except Exception as error:
-            self._count(event_counters().invalid, schema_id, version)
+            event_counters().invalid.add(1, self._attributes.of(self._registry.current, schema_id, version))
             if self.on_invalid == "raise":
                 raise
             self._log_invalid(error)
@@ -386,14 +384,6 @@ class EventLog(LoggingConfigurable):
             if problem is error:
                 raise
         raise problem  # out here, where Python does not note the first one with it
-
-    def _count(self, counter: Counter, schema_id: str, version: Any) -> None:
-        """Count an event; of what is no registered schema, a stranger may have made up the name."""
-        attributes: Mapping[str, str] = {}
-        with suppress(Exception):  # whatever it was that somebody has recorded
-            if (key := (schema_id, version_text(version))) in self._registry.current:
-                attributes = of_schema(*key)
-        counter.add(1, attributes)
 
     def _log_invalid(self, error: Exception) -> None:
         with self._lock:

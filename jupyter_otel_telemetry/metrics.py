@@ -6,21 +6,34 @@ The table in docs/delivery.md says what each instrument means.
 from __future__ import annotations
 
 from functools import lru_cache
-from typing import TYPE_CHECKING, Final, NamedTuple
+from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 from jupyter_otel_telemetry._version import __version__
 from jupyter_otel_telemetry.record import SCHEMA_ID, SCHEMA_VERSION, SCOPE_NAME
+from jupyter_otel_telemetry.schema import version_text
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping
 
     from opentelemetry.metrics import CallbackOptions, Counter, Meter, Observation
 
+    from jupyter_otel_telemetry.registry import Schemas
+
+__all__ = [
+    "EventCounters",
+    "RecordCounters",
+    "SchemaAttributes",
+    "event_counters",
+    "observe_gauge",
+    "of_schema",
+    "record_counters",
+]
+
 SPOOL_FOLDER: Final = "jupyter.spool.folder"
 ERROR_TYPE: Final = "error.type"
 DROP_REASON: Final = "jupyter.drop.reason"
 
-__all__ = ["EventCounters", "RecordCounters", "event_counters", "observe_gauge", "of_schema", "record_counters"]
+_MAX_KNOWN: Final = 1024
 
 
 class EventCounters(NamedTuple):
@@ -71,9 +84,35 @@ def observe_gauge(name: str, unit: str, description: str, look: Callable[[], Map
     _meter().create_observable_gauge(name, [callback], unit, description)
 
 
+@lru_cache(maxsize=1024)
 def of_schema(schema_id: str, version: str) -> Mapping[str, str]:
     """Return the attributes of what concerns one schema."""
     return {SCHEMA_ID: schema_id, SCHEMA_VERSION: version}
+
+
+class SchemaAttributes:
+    """The attributes of schemas that may not be registered: of those, a stranger may have made up the name."""
+
+    def __init__(self) -> None:
+        self._schemas: object = None
+        self._known: dict[tuple[Any, Any], Mapping[str, str] | None] = {}
+
+    def of(self, schemas: Schemas, schema_id: Any, version: Any) -> Mapping[str, str] | None:
+        """Return the attributes of a registered schema, else None, whatever was given."""
+        if self._schemas is not schemas:
+            self._schemas, self._known = schemas, {}
+        try:
+            return self._known[schema_id, version]
+        except (KeyError, TypeError):
+            pass
+        try:
+            key = (schema_id, version_text(version))
+            attributes = of_schema(*key) if key in schemas else None
+            if len(self._known) < _MAX_KNOWN:
+                self._known[schema_id, version] = attributes
+        except Exception:  # noqa: BLE001 - what a stranger's object raises
+            return None
+        return attributes
 
 
 def _meter() -> Meter:

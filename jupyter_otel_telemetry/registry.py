@@ -55,6 +55,9 @@ class Schemas(Mapping[Key, Schema]):
     def __getitem__(self, key: Key) -> Schema:
         return self._schemas[key]
 
+    def __contains__(self, key: object) -> bool:
+        return key in self._schemas
+
     def __iter__(self) -> Iterator[Key]:
         return iter(self._schemas)
 
