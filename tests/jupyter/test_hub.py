@@ -80,6 +80,19 @@ class TestEnd:
         assert first.resource["service.instance.id"] != second.resource["service.instance.id"]
 
 
+class TestSpool:
+    def test_killed_hub_loses_nothing(self, run_hub, otlp_receiver, tmp_path):
+        """Not even while its collector is down: the next one sends what it has left."""
+        config = documented("jupyterhub.md", "python nothing lost").replace("/var/lib/jupyterhub", str(tmp_path))
+        hub = run_hub(config, "http://127.0.0.1:9")
+        hub.start_server()
+        hub.kill()
+        run_hub(config, otlp_receiver.endpoint)
+        (log,) = otlp_receiver.wait_for(1, timeout_s=60)
+
+        assert event(log) == {"action": "start", "username": "ada", "servername": ""}
+
+
 class TestCollectorDown:
     def test_servers_start_as_quickly_as_without_us(self, run_hub):
         """Nobody answers at the endpoint: neither is a spawn slower, nor is anything raised."""
