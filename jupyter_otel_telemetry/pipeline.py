@@ -28,7 +28,7 @@ __all__ = ["ExporterOptions", "build_provider", "build_spooling_provider", "http
 
 PROTOCOLS: Final = ("http/protobuf", "grpc")
 COMPRESSIONS: Final = ("gzip", "deflate", "none")
-_CREDENTIAL_PROVIDERS: Final = (
+CREDENTIAL_PROVIDERS: Final = (
     "OTEL_PYTHON_EXPORTER_OTLP_HTTP_CREDENTIAL_PROVIDER",
     "OTEL_PYTHON_EXPORTER_OTLP_HTTP_LOGS_CREDENTIAL_PROVIDER",
 )
@@ -203,7 +203,7 @@ def http_session() -> Any:
             settings = super().merge_environment_settings(*args, **kwargs)
             return settings | {"verify": self.verify} if isinstance(self.verify, str) else settings
 
-    if any(os.environ.get(variable) for variable in _CREDENTIAL_PROVIDERS):
+    if any(os.environ.get(variable) for variable in CREDENTIAL_PROVIDERS):
         return None  # which makes the exporter ask that provider for a session
     session = Session()
     after_fork_in_child(session, _reconnect)

@@ -6,10 +6,12 @@ import logging
 import logging.config
 import multiprocessing
 import os
+import signal
 import subprocess
 import sys
 import threading
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from http.server import BaseHTTPRequestHandler
 from pathlib import Path
 from types import SimpleNamespace
@@ -74,6 +76,12 @@ def bad_collector():
         yield server
 
 
+@pytest.fixture(params=["memory", "spool"])
+def make(request, tmp_path):
+    """Return a function that makes an OTLPHandler, and another time one with a spool."""
+    return partial(OTLPHandler, spool=tmp_path / "spool") if request.param == "spool" else OTLPHandler
+
+
 class TestArguments:
     def send(self, handler, recording, otlp_receiver):
         recording(handler, {"a": 1})
@@ -81,56 +89,58 @@ class TestArguments:
         return otlp_receiver.wait_for(1)[0]
 
     @pytest.mark.parametrize("suffix", ["", "/", "/v1/logs"])
-    def test_endpoint_is_the_base_url(self, otlp_receiver, recording, suffix):
+    def test_endpoint_is_the_base_url(self, make, otlp_receiver, recording, suffix):
         """The path of the signal is added where it is not there."""
-        handler = OTLPHandler(endpoint=otlp_receiver.endpoint + suffix)
+        handler = make(endpoint=otlp_receiver.endpoint + suffix)
 
         assert self.send(handler, recording, otlp_receiver).event_name == ID
 
-    def test_endpoint_of_the_environment_counts_without_an_argument(self, otlp_receiver, recording, monkeypatch):
+    def test_endpoint_of_the_environment_counts_without_an_argument(
+        self, make, otlp_receiver, recording, monkeypatch
+    ):
         """`OTEL_EXPORTER_OTLP_ENDPOINT`, like any OpenTelemetry program."""
         monkeypatch.setenv("OTEL_EXPORTER_OTLP_ENDPOINT", otlp_receiver.endpoint)
 
-        assert self.send(OTLPHandler(), recording, otlp_receiver).event_name == ID
+        assert self.send(make(), recording, otlp_receiver).event_name == ID
 
-    def test_argument_wins_over_the_environment(self, otlp_receiver, recording, monkeypatch):
+    def test_argument_wins_over_the_environment(self, make, otlp_receiver, recording, monkeypatch):
         """In every setting."""
         monkeypatch.setenv("OTEL_EXPORTER_OTLP_ENDPOINT", "http://127.0.0.1:9")
         monkeypatch.setenv("OTEL_EXPORTER_OTLP_PROTOCOL", "grpc")
         monkeypatch.setenv("OTEL_SERVICE_NAME", "from-environment")
-        handler = OTLPHandler(endpoint=otlp_receiver.endpoint, protocol="http/protobuf", service_name="argument")
+        handler = make(endpoint=otlp_receiver.endpoint, protocol="http/protobuf", service_name="argument")
 
         assert self.send(handler, recording, otlp_receiver).resource["service.name"] == "argument"
 
-    def test_service_name_of_the_environment_wins_over_the_default(self, otlp_receiver, recording, monkeypatch):
+    def test_service_name_of_the_environment_wins_over_the_default(self, make, otlp_receiver, recording, monkeypatch):
         """As does one in `OTEL_RESOURCE_ATTRIBUTES`, with all the others there."""
         monkeypatch.setenv("OTEL_RESOURCE_ATTRIBUTES", "service.name=hub,deployment.environment.name=test")
-        resource = self.send(OTLPHandler(endpoint=otlp_receiver.endpoint), recording, otlp_receiver).resource
+        resource = self.send(make(endpoint=otlp_receiver.endpoint), recording, otlp_receiver).resource
 
         assert resource["service.name"] == "hub"
         assert resource["deployment.environment.name"] == "test"
 
     @pytest.mark.parametrize("resource", [{"k": "v"}, Resource({"k": "v"})])
-    def test_resource_is_added(self, otlp_receiver, recording, resource):
+    def test_resource_is_added(self, make, otlp_receiver, recording, resource):
         """A mapping, as JSON configuration has it, or OpenTelemetry's object."""
-        handler = OTLPHandler(endpoint=otlp_receiver.endpoint, resource=resource)
+        handler = make(endpoint=otlp_receiver.endpoint, resource=resource)
 
         assert self.send(handler, recording, otlp_receiver).resource["k"] == "v"
 
     @pytest.mark.parametrize("compression", ["gzip", "deflate", "none"])
-    def test_compression(self, otlp_receiver, recording, compression):
+    def test_compression(self, make, otlp_receiver, recording, compression):
         """Each that OTLP/HTTP knows."""
-        handler = OTLPHandler(endpoint=otlp_receiver.endpoint, compression=compression)
+        handler = make(endpoint=otlp_receiver.endpoint, compression=compression)
 
         assert self.send(handler, recording, otlp_receiver).event_name == ID
 
-    def test_headers_are_sent(self, bad_collector, recording, monkeypatch):
+    def test_headers_are_sent(self, make, bad_collector, recording, monkeypatch):
         """Names in any case; they join those of the environment."""
         seen = []
         monkeypatch.setattr(Collector, "log_request", lambda self, *_: seen.append(dict(self.headers)))
         monkeypatch.setenv("OTEL_EXPORTER_OTLP_HEADERS", "x-env=1")
         bad_collector.status = 200
-        handler = OTLPHandler(endpoint=bad_collector.url, headers={"Authorization": "Bearer t"})
+        handler = make(endpoint=bad_collector.url, headers={"Authorization": "Bearer t"})
         recording(handler, {})
         handler.close()
 
@@ -153,10 +163,10 @@ class TestArguments:
             ({"logger_provider": LoggerProvider(), "endpoint": "http://x"}, "with logger_provider nothing is built"),
         ],
     )
-    def test_mistake_is_a_value_error_that_says_what_to_write(self, arguments, message):
+    def test_mistake_is_a_value_error_that_says_what_to_write(self, make, arguments, message):
         """When the handler is built, not when the first event is lost."""
         with pytest.raises(ValueError, match=message):
-            OTLPHandler(**arguments)
+            make(**arguments)
 
     def test_variable_without_meaning_is_a_value_error(self, monkeypatch):
         """Whatever the SDK says to it."""
@@ -472,6 +482,24 @@ class TestDelivery:
         senders = sorted(log.attributes["jupyter.event.from"] for log in otlp_receiver.logs)
         assert senders == ["child"] * 2 + ["fork"] * (method == "fork") + ["parent"] * 2
 
+    def test_sigterm_delivers_what_is_queued(self, otlp_receiver):
+        """In a program that has not decided what else it does, and that then dies of it."""
+        program = (
+            "import time; from jupyter_otel_telemetry import EventLog, OTLPHandler\n"
+            f"log = EventLog(handlers=[OTLPHandler(endpoint={otlp_receiver.endpoint!r})], allowed_schemas=['*'])\n"
+            "log.register_schema({'$id': 'x', 'version': 1})\n"
+            "log.record_event('x', 1, {'a': 1})\n"
+            "print('recorded', flush=True)\n"
+            "time.sleep(60)\n"
+        )
+        env = {**os.environ, "OTEL_BLRP_SCHEDULE_DELAY": "600000"}
+        with subprocess.Popen([sys.executable, "-c", program], stdout=subprocess.PIPE, env=env) as process:
+            assert process.stdout.readline() == b"recorded\n"
+            process.terminate()
+            assert process.wait(20) == -signal.SIGTERM
+
+        assert len(otlp_receiver.wait_for(1)) == 1
+
     def test_exit_with_a_collector_that_never_answers_is_bounded(self, bad_collector, tmp_path):
         """Whatever is in the queue."""
         bad_collector.status = None
@@ -549,12 +577,12 @@ class TestGrpc:
         handler.close()
 
     @pytest.mark.parametrize("compression", ["gzip", "none"])
-    def test_headers_and_compression(self, grpc_collector, recording, monkeypatch, compression):
+    def test_headers_and_compression(self, make, grpc_collector, recording, monkeypatch, compression):
         """An http endpoint is plain, whatever the environment says."""
         monkeypatch.setenv("OTEL_EXPORTER_OTLP_INSECURE", "false")
         collector = grpc_collector()
         headers = {"Authorization": "Bearer t"}
-        handler = OTLPHandler(protocol="grpc", endpoint=collector.endpoint, headers=headers, compression=compression)
+        handler = make(protocol="grpc", endpoint=collector.endpoint, headers=headers, compression=compression)
         recording(handler, {})
 
         assert handler.force_flush(10) is True
@@ -591,44 +619,44 @@ class TestTLS:
         return use
 
     @pytest.mark.parametrize("client", [False, True])
-    def test_http(self, certificate, recording, settings, client, monkeypatch):
+    def test_http(self, make, certificate, recording, settings, client, monkeypatch):
         """Whatever bundle of authorities requests would take from its own variable."""
         monkeypatch.setenv("REQUESTS_CA_BUNDLE", certificate.key)
         with serving(Collector, tls_context(certificate, client=client)) as server:
             server.status = 200
-            handler = OTLPHandler(endpoint=server.url, **settings(client=client))
+            handler = make(endpoint=server.url, **settings(client=client))
             recording(handler, {})
 
             assert handler.force_flush(10) is True
             handler.close()
 
     @pytest.mark.parametrize("client", [False, True])
-    def test_grpc(self, grpc_collector, certificate, recording, settings, client):
+    def test_grpc(self, make, grpc_collector, certificate, recording, settings, client):
         """The same over gRPC."""
         cert, key = Path(certificate.cert).read_bytes(), Path(certificate.key).read_bytes()
         credentials = grpc.ssl_server_credentials([(key, cert)], cert if client else None, client)
         collector = grpc_collector(credentials)
-        handler = OTLPHandler(protocol="grpc", endpoint=collector.endpoint, **settings(client=client))
+        handler = make(protocol="grpc", endpoint=collector.endpoint, **settings(client=client))
         recording(handler, {})
 
         assert handler.force_flush(10) is True
         handler.close()
 
-    def test_certificate_of_a_stranger_is_not_trusted(self, grpc_collector, certificate, recording):
+    def test_certificate_of_a_stranger_is_not_trusted(self, make, grpc_collector, certificate, recording):
         """Without the file, nothing is handed over."""
         cert, key = Path(certificate.cert).read_bytes(), Path(certificate.key).read_bytes()
         collector = grpc_collector(grpc.ssl_server_credentials([(key, cert)]))
-        handler = OTLPHandler(protocol="grpc", endpoint=collector.endpoint)
+        handler = make(protocol="grpc", endpoint=collector.endpoint)
         recording(handler, {})
 
         assert handler.force_flush(1) is False
         assert collector.seen == []
         handler.close()
 
-    def test_missing_file_is_named(self):
+    def test_missing_file_is_named(self, make):
         """When the handler is built."""
         with pytest.raises((OSError, ValueError), match=r"no-such\.pem"):
-            OTLPHandler(protocol="grpc", endpoint="https://localhost", certificate_file="no-such.pem")
+            make(protocol="grpc", endpoint="https://localhost", certificate_file="no-such.pem")
 
 
 class TestForeignTime:

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from datetime import datetime, timezone
 from email.utils import parsedate_to_datetime
 from http import HTTPStatus
+from importlib.metadata import entry_points
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, Protocol
 from urllib.parse import urlsplit
@@ -21,6 +22,7 @@ from opentelemetry.util.re import parse_env_headers
 
 from jupyter_otel_telemetry._version import __version__
 from jupyter_otel_telemetry.delivery import after_fork_in_child
+from jupyter_otel_telemetry.pipeline import CREDENTIAL_PROVIDERS, http_session
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -109,8 +111,6 @@ def build_transport(options: ExporterOptions) -> Transport:
 
 class _HTTPTransport:
     def __init__(self, options: ExporterOptions) -> None:
-        from jupyter_otel_telemetry.pipeline import http_session  # noqa: PLC0415 - which imports requests
-
         self._url = _http_url(options)
         self._timeout_s = _timeout_s()
         self._compression = _compression(options, ("gzip", "deflate", "none"))
@@ -121,7 +121,7 @@ class _HTTPTransport:
         }
         if self._compression != "none":
             self._headers["Content-Encoding"] = self._compression
-        self._session: Any = http_session()
+        self._session: Any = http_session() or _session_of_provider()
         certificate = _file(options.certificate_file, "CERTIFICATE")
         self._session.verify = certificate or True
         files = (
@@ -152,6 +152,14 @@ class _HTTPTransport:
 
     def close(self) -> None:
         self._session.close()
+
+
+def _session_of_provider() -> Any:
+    """Return the session of the credential provider that the SDK's variable names, as its exporter would."""
+    name = next(filter(None, map(os.environ.get, CREDENTIAL_PROVIDERS)))
+    for provider in entry_points(group="opentelemetry_otlp_credential_provider", name=name):
+        return provider.load()()
+    raise ValueError(f"{CREDENTIAL_PROVIDERS[0]} names {name!r}, and no such credential provider is installed")
 
 
 def _http_answer(code: int, headers: Mapping[str, str], content: bytes) -> Answer:
@@ -210,7 +218,7 @@ class _GRPCTransport:
         self._timeout_s = _timeout_s()
         compression = _compression(options, ("gzip", "none"))
         self._compression = grpc.Compression.Gzip if compression == "gzip" else grpc.Compression.NoCompression
-        self._metadata = tuple((name.lower(), value) for name, value in _headers(options).items())
+        self._metadata = tuple(_headers(options).items())
         self._target, is_insecure = _grpc_target(options)
         self._credentials = None if is_insecure else grpc.ssl_channel_credentials(*_grpc_files(options))
         self._channel: Any = None
@@ -321,15 +329,15 @@ def _file(argument: str | None, variable: str) -> str | None:
 
 
 def _headers(options: ExporterOptions) -> dict[str, str]:
-    if options.headers is not None:
-        return dict(options.headers)
-    return dict(parse_env_headers(_variable("HEADERS"), liberal=True))
+    found = dict(parse_env_headers(_variable("HEADERS"), liberal=True))  # whose names are in lower case
+    return found | {name.lower(): value for name, value in (options.headers or {}).items()}
 
 
 def _compression(options: ExporterOptions, offered: tuple[str, ...]) -> str:
     chosen = options.compression or _variable("COMPRESSION").lower() or "gzip"
     if chosen not in offered:
-        raise ValueError(f"compression {chosen!r} is not offered here; use one of {', '.join(offered)}")
+        over = "grpc" if "deflate" not in offered else "http/protobuf"
+        raise ValueError(f"compression {chosen!r} is not offered over {over}; use one of {', '.join(offered)}")
     return chosen
 
 
