@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import pytest
-from builders import ID, free_port, schema
+from builders import ID, schema
 from opentelemetry import metrics
 from opentelemetry.sdk.metrics import MeterProvider
 from opentelemetry.sdk.metrics.export import InMemoryMetricReader
@@ -98,7 +98,7 @@ class TestRecords:
         monkeypatch.setenv("OTEL_BLRP_MAX_QUEUE_SIZE", "512")
         monkeypatch.setenv("OTEL_EXPORTER_OTLP_TIMEOUT", "0.1")
         options = None if spool is None else {"folder": spool, "max_size_bytes": 262144}
-        log = event_log(endpoint=f"http://127.0.0.1:{free_port()}", spool=options)
+        log = event_log(endpoint="http://127.0.0.1:9", spool=options)
         for _ in range(2000):
             log.record_event(ID, 1, {"action": "x" * 300})
         log.handlers[0].flush()
@@ -117,7 +117,7 @@ class TestSpool:
     def test_what_waits_is_measured(self, measured, tmp_path):
         """Records of this process, bytes of all, and the age of the oldest."""
         folder = tmp_path / "spool"
-        log = event_log(endpoint=f"http://127.0.0.1:{free_port()}", spool=folder)
+        log = event_log(endpoint="http://127.0.0.1:9", spool=folder)
         for _ in range(3):
             log.record_event(ID, 1, {})
         log.handlers[0].flush()

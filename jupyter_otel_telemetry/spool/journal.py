@@ -334,7 +334,6 @@ class Reader:
 
     def _open_next(self) -> tuple[int, bool] | None:
         """Open the first segment that is not taken; return where it ends, and whether it stays so."""
-        end = self._writer.end if self._writer is not None else Position(0, 0)
         if self._fd_segment in self.removed:
             self.close()
         if self._fd_segment != self._position.segment or self._fd < 0:
@@ -350,9 +349,11 @@ class Reader:
                 return self._open_next()
             self._fd_segment, self._position = number, Position(number, offset)
             self._read_contexts(offset)
-        if self._fd_segment == end.segment:
-            return end.offset, False
-        return os.fstat(self._fd).st_size, True
+        # Read only now: what is open may have been begun a moment ago, and the writer be about to say so.
+        end = self._writer.end if self._writer is not None else Position(sys.maxsize, 0)
+        if self._fd_segment < end.segment:
+            return os.fstat(self._fd).st_size, True
+        return (end.offset if self._fd_segment == end.segment else 0), False
 
     def _read_contexts(self, offset: int) -> None:
         """Find the resource and the scope that hold at an offset."""

@@ -145,7 +145,7 @@ class Sender:
 
     def _step(self) -> bool:
         """Do what is due; tell whether anything is left to do."""
-        if time.monotonic() - self._tended_s >= _TEND_S:
+        if time.monotonic() - self._tended_s >= _TEND_S or self._store.wants_to_adopt:
             self._tended_s = time.monotonic()
             # At its end, a program sends what its children have left. They themselves do not stay for others.
             self._store.tend(adopt=self._deadline_s is None or not self._has_parent)

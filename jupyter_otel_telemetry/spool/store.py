@@ -127,7 +127,7 @@ class Store:
         self._trouble = TroubleLog(lambda: _logger)
         self._synced = Position(0, 0)
         self._memory = _Memory()
-        self._is_full = False
+        self._is_full = self._has_left_out = False
         self._oldest_ns = 0
         self.appended = self.done = 0
         self.dropped: Counter[str] = Counter()
@@ -151,6 +151,11 @@ class Store:
     def age_s(self) -> float:
         """Return how long the oldest record that is to be sent from here has been waiting, in seconds."""
         return max(0.0, time.time() - self._oldest_ns / 1e9) if self._oldest_ns else 0.0
+
+    @property
+    def wants_to_adopt(self) -> bool:
+        """Whether there were more journals than could be taken over, and now there is room for them."""
+        return self._has_left_out and not self._adopted
 
     def append(self, entry: Entry) -> None:
         """Take a record: to the disk, or to memory while the disk takes nothing. Never raises."""
@@ -303,8 +308,10 @@ class Store:
 
     def adopt(self) -> bool:
         """Take over journals that processes have left; tell whether there is any to send from."""
+        self._has_left_out = False
         for path in self.folder.journals():
             if len(self._adopted) >= MAX_ADOPTED:
+                self._has_left_out = True
                 break
             # Our own are locked, too.
             if (journal := Journal.adopt(path)) is not None:

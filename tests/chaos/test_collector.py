@@ -10,9 +10,13 @@ from builders import ID, schema
 from jupyter_otel_telemetry import EventLog, OTLPHandler
 
 
+def uid(log):
+    return log.attributes["log.record.uid"]
+
+
 @pytest.mark.parametrize("protocol", ["grpc", "http/protobuf"])
 def test_no_event_is_missing_after_restarts(collector, folder, protocol):
-    """Nor out of order, though two threads record without a pause while it is down."""
+    """Though two threads record without a pause while it is down."""
     collector.receiver.clear()
     endpoint = collector.grpc if protocol == "grpc" else collector.http
     handler = OTLPHandler(endpoint=endpoint, protocol=protocol, spool=folder)
@@ -41,14 +45,11 @@ def test_no_event_is_missing_after_restarts(collector, folder, protocol):
     for thread in threads:
         thread.join()
     assert handler.force_flush(30)
-    missing = sum(recorded.values())
-    while missing > 0:  # some may come twice
-        logs = collector.receiver.wait_for(len(collector.receiver.logs) + missing, timeout_s=30)
-        missing = sum(recorded.values()) - len({log.attributes["log.record.uid"] for log in logs})
+    while missing := sum(recorded.values()) - len({uid(log) for log in collector.receiver.logs}):
+        collector.receiver.wait_for(len(collector.receiver.logs) + missing, timeout_s=30)  # some may come twice
     handler._provider.shutdown()
 
-    first_arrivals = {log.attributes["log.record.uid"]: log for log in reversed(collector.receiver.logs)}
     arrived = {name: set() for name in recorded}
-    for log in first_arrivals.values():
+    for log in collector.receiver.logs:
         arrived[log.attributes["jupyter.event.action"]].add(log.attributes["jupyter.event.count"])
     assert arrived == {name: set(range(count)) for name, count in recorded.items()}

@@ -14,16 +14,18 @@ from pathlib import Path
 
 import pytest
 import workers
-from builders import ID, free_port
+from builders import ID
 from hypothesis import given
 from hypothesis import strategies as st
 from receivers import OK, UNAVAILABLE
 
 from jupyter_otel_telemetry.spool import SpoolOptions
+from jupyter_otel_telemetry.spool.entries import Entry
 from jupyter_otel_telemetry.spool.folder import MIN_SIZE_BYTES, SpoolFolder
 from jupyter_otel_telemetry.spool.frames import OVERHEAD_BYTES, RECORD, frame, frames
+from jupyter_otel_telemetry.spool.journal import Journal, Reader, Writer
 
-NOWHERE = f"http://127.0.0.1:{free_port()}"
+NOWHERE = "http://127.0.0.1:9"  # no free port, which somebody else might take
 
 
 def record(log, count, first=0, padding=0):
@@ -157,6 +159,33 @@ def file_size_limit(size_bytes):
         yield
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, before)
+
+
+class TestJournal:
+    def test_segment_that_is_just_being_begun_is_left_alone(self, folder):
+        """The file is there a moment before its writer says so, maybe with half a frame in it."""
+        folder.mkdir()
+        journal = Journal.create(folder)
+        writer = Writer(journal, 1000)
+        reader = Reader(journal, writer)
+        writer.begin_segment()
+        writer.append(Entry(b"r", b"s", b"one"))
+        reader.take(reader.read(10, 1000))
+        newer = journal.path / "00000002.seg"
+        newer.write_bytes(frame(RECORD, b"two")[:-1])
+
+        assert reader.read(10, 1000) is None
+        assert newer.exists()
+
+    def test_many_dead_ones_are_taken_over_at_once(self, http, folder, spooling, leave):
+        """More than may be open at a time."""
+        [segment] = leave(3)
+        for number in range(100):
+            shutil.copytree(segment.parent, folder / "queue" / f"{number:020d}-1-0")
+        spooling(http)
+        http.wait_for(lambda found: len(found.logs) == 303)
+
+        _wait_until(lambda: len(list((folder / "queue").iterdir())) == 0)
 
 
 class TestDiskThatTakesNothing:

@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pytest
 import workers
-from builders import ID, free_port
+from builders import ID
 from receivers import OK, UNAVAILABLE, Reply
 
 WORKERS = Path(workers.__file__)
@@ -73,7 +73,7 @@ class TestKill:
 
     def test_of_the_only_process_is_made_good_by_the_next(self, folder, processes, http, spooling):
         """With nobody listening meanwhile."""
-        process, told = start(processes, f"http://127.0.0.1:{free_port()}", folder, "first", count=200)
+        process, told = start(processes, "http://127.0.0.1:9", folder, "first", count=200)
         process.join()
         assert said(told) == 200
         spooling(http)
@@ -140,11 +140,12 @@ class TestFork:
 
         assert (result.returncode, result.stderr) == (0, "")
         assert http.arrived == {"parent": [0, 1, 2], "child": [1, 2]}
-        assert len(http.logs) == 5
+        if how == "exit":  # else it may end before it can note what was accepted
+            assert len(http.logs) == 5
 
     def test_child_ends_at_once_though_nobody_listens(self, folder, http, spooling):
         """What it has recorded waits for whoever comes next."""
-        result = run("record_and_fork", f"http://127.0.0.1:{free_port()}", folder, "exit")
+        result = run("record_and_fork", "http://127.0.0.1:9", folder, "exit")
         assert float(result.stdout) < 5
         spooling(http)
         http.wait_for(lambda found: len(found.logs) >= 5)
