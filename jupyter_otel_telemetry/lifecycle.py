@@ -160,6 +160,7 @@ def _end_and_die(number: int, frame: FrameType | None) -> None:
         wait(FLUSH_TIMEOUT_S)
     signal.signal(number, signal.SIG_DFL)
     os.kill(os.getpid(), number)
+    os._exit(128 + number)  # the first process of a container does not die of a signal
 
 
 def _end_all_and_kill(number: int) -> None:

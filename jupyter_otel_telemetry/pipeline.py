@@ -49,7 +49,7 @@ class ExporterOptions:
     def __post_init__(self) -> None:
         _check_choice("protocol", self.protocol, PROTOCOLS)
         _check_choice("compression", self.compression, COMPRESSIONS)
-        _check_url("endpoint", self.endpoint)
+        check_url("endpoint", self.endpoint)
         if self.headers is not None and not isinstance(self.headers, Mapping):
             raise ValueError("headers must be a mapping from names to texts")
 
@@ -72,7 +72,7 @@ class ExporterOptions:
         return f"{re.sub('//[^/]*@', '//', url).partition('?')[0]} ({protocol})"
 
 
-def _check_url(name: str, value: str | None) -> None:
+def check_url(name: str, value: str | None) -> None:
     if value is None or (value.startswith(("http://", "https://")) and urlsplit(value).hostname):
         return
     shown = re.sub(".*@", "", value, flags=re.DOTALL)  # without credentials
@@ -171,7 +171,7 @@ def _http_exporter(options: ExporterOptions) -> LogRecordExporter:
     endpoint = options.endpoint
     if endpoint is None:
         for variable in ("OTEL_EXPORTER_OTLP_LOGS_ENDPOINT", "OTEL_EXPORTER_OTLP_ENDPOINT"):
-            _check_url(variable, os.environ.get(variable) or None)
+            check_url(variable, os.environ.get(variable) or None)
     elif not endpoint.rstrip("/").endswith("/v1/logs"):
         endpoint = endpoint.rstrip("/") + "/v1/logs"
     return OTLPLogExporter(

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import sys
 import time
+from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -185,9 +186,17 @@ def _journal_status(path: Path) -> dict[str, Any]:
         "process_id": Journal.process_id(path),
         "state": "in use" if Journal.is_in_use(path) else "left behind",
         "records": count,
-        "size_bytes": sum(file.stat().st_size for file in path.glob("*.seg")),
+        "size_bytes": _size_bytes(path),
         "oldest": oldest,
     }
+
+
+def _size_bytes(journal: Path) -> int:
+    size_bytes = 0
+    for file in journal.glob("*.seg"):
+        with suppress(FileNotFoundError):  # sent meanwhile
+            size_bytes += file.stat().st_size
+    return size_bytes
 
 
 def _show_status(found: dict[str, Any], console: Console) -> None:
@@ -257,8 +266,10 @@ def _drain(folder: SpoolFolder, endpoint: str | None, protocol: str | None, time
                 if done:
                     tried_s = time.monotonic()
                     progress.advance(task, done)
-                elif time.monotonic() - tried_s >= timeout_s:
+                elif time.monotonic() - tried_s + answer.retry_after_s >= timeout_s:
                     raise click.ClickException(f"{work.destination}: {answer.status} {answer.reason}; the rest waits")
+    except OSError as error:
+        raise click.ClickException(str(error)) from error
     finally:
         work.close()
         left = sum(1 for path in folder.journals() for _ in waiting(path))

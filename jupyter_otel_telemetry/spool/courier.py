@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import random
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Final
 
-from jupyter_otel_telemetry.spool.entries import request_of
+from jupyter_otel_telemetry.spool.entries import MAX_BATCH_BYTES, request_of
 from jupyter_otel_telemetry.spool.transport import ACCEPTED, DOUBTFUL, REFUSED, RETRY, Answer
 
 if TYPE_CHECKING:
@@ -53,7 +53,7 @@ class _Search:
     is_judged: bool = False
     """Whether the receiver has said of anything that it takes it, or does not: so it is not ill."""
     doubts: int = 0
-    doubted: list[Entry] = field(default_factory=list)
+    doubted: list[tuple[int, Entry]] = field(default_factory=list)
 
 
 class Courier:
@@ -75,10 +75,14 @@ class Courier:
         self._transport = transport
         self._refused = refused
         self._accepted = accepted
-        self._doubts = 0
 
-    def deliver(self, entries: Sequence[Entry]) -> tuple[int, Answer]:
+    def deliver(self, entries: Sequence[Entry], doubts: int, *, is_well: bool) -> tuple[int, Answer]:
         """Send records.
+
+        Args:
+            entries: the records.
+            doubts: how often in a row the receiver could not tell of them whether it wants them.
+            is_well: it has accepted others since.
 
         Returns:
             how many of them, from the first on, are accepted or refused, and so done with; and the last answer,
@@ -86,9 +90,10 @@ class Courier:
 
         """
         answer = self._transport.send(request_of(entries))
-        self._doubts = self._doubts + 1 if answer.verdict == DOUBTFUL else 0
-        if answer.verdict == REFUSED or self._doubts > _DOUBTS_BEFORE_SEARCH:
-            return self._search(entries, answer)
+        if answer.verdict == DOUBTFUL and len(entries) == 1 and entries[0].size_bytes > MAX_BATCH_BYTES:
+            answer = replace(answer, verdict=REFUSED)  # it may well be too large, and can be sent no smaller
+        if answer.verdict == REFUSED or (answer.verdict == DOUBTFUL and doubts >= _DOUBTS_BEFORE_SEARCH):
+            return self._search(entries, answer, is_well=is_well)
         if answer.verdict in (DOUBTFUL, RETRY):
             return 0, answer
         self._settle(entries, answer)
@@ -106,19 +111,18 @@ class Courier:
         if rejected < len(entries):
             self._accepted(len(entries) - rejected)
 
-    def _search(self, entries: Sequence[Entry], answer: Answer) -> tuple[int, Answer]:
+    def _search(self, entries: Sequence[Entry], answer: Answer, *, is_well: bool) -> tuple[int, Answer]:
         """Send parts of what was not accepted, ever smaller ones, to find the records that are meant."""
-        search = _Search(is_judged=answer.verdict == REFUSED)
+        search = _Search(is_judged=is_well or answer.verdict == REFUSED)
         answer = self._narrow(entries, answer, search)
         if search.doubted and not search.is_judged:  # it may well be that the receiver is ill
             return 0, answer
-        for entry in search.doubted:
+        for index, entry in search.doubted:
             # Once more, now that others were accepted: it may have been ill then.
             again = self._transport.send(request_of([entry]))
             if again.verdict == RETRY:
-                return 0, again
+                return index, again
             self._settle([entry], again)
-        self._doubts = 0
         return search.done, answer
 
     def _narrow(self, entries: Sequence[Entry], answer: Answer, search: _Search) -> Answer:
@@ -127,7 +131,7 @@ class Courier:
             return answer
         if answer.verdict not in (REFUSED, DOUBTFUL) or len(entries) == 1:
             if answer.verdict == DOUBTFUL:
-                search.doubted.append(entries[0])
+                search.doubted.append((search.done, entries[0]))
             else:
                 self._settle(entries, answer)
             search.done += len(entries)

@@ -25,27 +25,28 @@ if TYPE_CHECKING:
 __all__ = ["encode_record", "encode_resource", "encode_scope", "observed_time_ns"]
 
 _INT64_MIN, _INT64_MAX = -(2**63), 2**63 - 1
-_MAX_DEPTH = 16
+_MAX_DEPTH = 30
+"""Receivers stop reading at about a hundred protobuf messages within one another, three of which a level takes."""
 
 
 def encode_record(read_write: ReadWriteLogRecord) -> bytes:
     """Serialise a `LogRecord`. What OTLP cannot hold is sent as text."""
     record = read_write.log_record
-    number = record.severity_number
+    number: Any = record.severity_number or 0
     message = LogRecord(
         time_unix_nano=record.timestamp or 0,
         observed_time_unix_nano=record.observed_timestamp or 0,
-        severity_number=0 if number is None else number.value,  # type: ignore[arg-type]  # an enum is its number
+        severity_number=getattr(number, "value", number),
         severity_text=_text(record.severity_text or ""),
         attributes=_pairs(record.attributes or {}),
         dropped_attributes_count=read_write.dropped_attributes,
         event_name=_text(record.event_name or ""),
+        flags=int(record.trace_flags or 0),
     )
     if record.body is not None:
         message.body.CopyFrom(_value(record.body, _MAX_DEPTH))
     if record.trace_id:
         message.trace_id = record.trace_id.to_bytes(16, "big")
-        message.flags = int(record.trace_flags or 0)
     if record.span_id:
         message.span_id = record.span_id.to_bytes(8, "big")
     return message.SerializeToString()

@@ -13,12 +13,21 @@ from typing import TYPE_CHECKING, Any, Final, NamedTuple
 from jupyter_otel_telemetry.otlpjson import to_json
 from jupyter_otel_telemetry.record import rfc3339
 from jupyter_otel_telemetry.spool.entries import message_of
-from jupyter_otel_telemetry.spool.journal import Journal, can_lock, count_records, lock_file, segment_name, segments
+from jupyter_otel_telemetry.spool.journal import (
+    Journal,
+    can_lock,
+    count_records,
+    lock_file,
+    segment_name,
+    segments,
+    unlock,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
 
     from jupyter_otel_telemetry.spool.entries import Entry
+    from jupyter_otel_telemetry.spool.journal import Position
     from jupyter_otel_telemetry.spool.transport import Answer
 
 __all__ = ["DURABILITIES", "WHEN_FULL", "SpoolFolder", "SpoolOptions"]
@@ -165,8 +174,18 @@ class SpoolFolder:
         """Return the size of all that waits and all that was refused."""
         return sum(file.size_bytes for file in self._files())
 
-    def make_room(self) -> list[Removed]:
-        """Remove the oldest files above the limits, unless new records are to be refused instead."""
+    def is_full(self) -> bool:
+        """Tell whether the limit is reached by what waits."""
+        waiting_bytes = sum(file.size_bytes for file in self._files() if file.segment is not None)
+        return waiting_bytes > self.options.max_size_bytes - self.options.segment_bytes
+
+    def make_room(self, cursors: Mapping[Path, Position]) -> list[Removed]:
+        """Remove the oldest files above the limits; of what waits none, where new records are to be refused instead.
+
+        Args:
+            cursors: up to where journals have been taken, where that is known better than from the disk.
+
+        """
         options = self.options
         files = sorted(self._files())
         excess_bytes = sum(file.size_bytes for file in files) - options.max_size_bytes
@@ -179,13 +198,15 @@ class SpoolFolder:
             if file.segment is not None and file.segment == in_use[file.path.parent]:
                 continue
             is_old = file.modified_s < oldest_s
-            if not is_old and (excess_bytes <= 0 or options.when_full == "refuse_new"):
+            is_kept = options.when_full == "refuse_new" and file.segment is not None
+            if not is_old and (excess_bytes <= 0 or is_kept):
                 continue
             # What was refused has been counted as that.
-            count = 0 if file.segment is None else count_records(file.path.parent, file.segment)
+            journal = file.path.parent
+            count = 0 if file.segment is None else count_records(journal, file.segment, cursors.get(journal))
             with suppress(OSError):  # somebody else has removed it
                 file.path.unlink()
-                removed.append(Removed(file.path.parent, file.segment, count, "age" if is_old else "full"))
+                removed.append(Removed(journal, file.segment, count, "age" if is_old else "full"))
             excess_bytes -= file.size_bytes
         return removed
 
@@ -228,9 +249,15 @@ class SpoolFolder:
         self.rejected.mkdir(mode=0o700, parents=True, exist_ok=True)
         with self.rejected_locked():
             path = self.rejected / f"{time.strftime('%Y%m%d', time.gmtime())}-{os.getpid()}.jsonl"
-            fd = os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o600)
-            with os.fdopen(fd, "ab") as file:
-                file.write(data)
+            fd = os.open(path, os.O_RDWR | os.O_CREAT, 0o600)
+            with os.fdopen(fd, "r+b") as file:
+                size_bytes = file.seek(0, os.SEEK_END)
+                try:
+                    file.write(data)
+                    file.flush()
+                except OSError:
+                    file.truncate(size_bytes)  # half a line would spoil the next one
+                    raise
 
     @contextmanager
     def rejected_locked(self) -> Iterator[None]:
@@ -239,13 +266,14 @@ class SpoolFolder:
         try:
             yield
         finally:
-            os.close(fd)
+            unlock(fd)
 
 
 def _segment_in_use(journal: Path) -> int | None:
     """Return the number of the segment that a process appends to."""
     numbers = segments(journal)
-    return numbers[-1] if numbers and (journal / "appending").exists() else None
+    is_appended_to = numbers and (journal / "appending").exists() and Journal.is_in_use(journal)
+    return numbers[-1] if is_appended_to else None
 
 
 def _is_number(value: object) -> bool:

@@ -5,7 +5,7 @@
         appending       is there until somebody takes over the journal of a process that is gone
         00000001.seg    frames; the newest segment is appended to, the others are complete
         context         the first resource and scope, a second time
-        cursor          "<segment> <offset>": what comes before has been taken; may lag, must not run ahead
+        cursor          "<segment> <offset> <checksum>": what comes before has been taken; may lag, must not run ahead
 
 The lock dies with its process, however that dies. Whoever gets it then owns the journal.
 """
@@ -13,12 +13,14 @@ The lock dies with its process, however that dies. Whoever gets it then owns the
 from __future__ import annotations
 
 import os
+import re
 import shutil
 import sys
 import time
 from contextlib import suppress
 from secrets import token_hex
 from typing import TYPE_CHECKING, Final, NamedTuple
+from zlib import crc32
 
 from jupyter_otel_telemetry.spool.entries import Entry
 from jupyter_otel_telemetry.spool.frames import OVERHEAD_BYTES, RECORD, RESOURCE, SCOPE, frame, frames
@@ -43,10 +45,12 @@ __all__ = [
     "lock_file",
     "segment_name",
     "segments",
+    "unlock",
     "waiting",
 ]
 
 _SUFFIX: Final = ".seg"
+_NAME: Final = re.compile(r"\d{20}-\d+-[0-9a-f]+")
 _READ_AHEAD_BYTES: Final = 64 * 1024
 
 
@@ -61,10 +65,14 @@ class Batch(NamedTuple):
     """Records that follow one another, and where what follows them begins."""
 
     entries: list[Entry]
-    end: Position
-    resource: bytes | None
-    scope: bytes | None
-    damaged_bytes: int
+    ends: list[int]
+    """Where in the segment each of them ends."""
+    segment: int
+    damaged_bytes: int = 0
+
+    def first(self, count: int) -> Batch:
+        """Return the first ones alone."""
+        return Batch(self.entries[:count], self.ends[:count], self.segment)
 
 
 def can_lock() -> bool:
@@ -90,7 +98,7 @@ class Journal:
             (hidden / "appending").touch(mode=0o600)
             hidden.rename(queue / name)
         except OSError:
-            os.close(lock_fd)
+            unlock(lock_fd)
             raise
         return cls(queue / name, lock_fd)
 
@@ -98,36 +106,37 @@ class Journal:
     def adopt(cls, path: Path) -> Journal | None:
         """Take over the journal of a process that is gone; None: it lives, or somebody else was faster."""
         try:
-            lock_fd = _open(path / "lock", os.O_RDWR)
-        except FileNotFoundError:
+            lock_fd = _open(path / "lock", os.O_RDONLY)
+        except OSError:  # it has been removed, or belongs to another user
             return None
+        _lock_fds.add(lock_fd)
         try:
             fcntl.flock(lock_fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
             if (path / "lock").stat().st_ino == os.fstat(lock_fd).st_ino:
                 (path / "appending").unlink(missing_ok=True)
                 return cls(path, lock_fd)
-        except OSError:  # it is locked, or was removed meanwhile
+        except OSError:  # it is locked, was removed meanwhile, or may not be changed
             pass
-        os.close(lock_fd)
+        unlock(lock_fd)
         return None
 
     @staticmethod
     def all_in(queue: Path) -> list[Path]:
         """Return the folders of all journals, the oldest first."""
-        with suppress(FileNotFoundError):
-            return sorted(path for path in queue.iterdir() if path.name[0] != "." and path.is_dir())
+        with suppress(OSError):
+            return sorted(path for path in queue.iterdir() if _NAME.fullmatch(path.name))
         return []
 
     @staticmethod
     def is_in_use(path: Path) -> bool:
         """Tell whether a process appends to, or sends from, a journal."""
         try:
-            fd = _open(path / "lock", os.O_RDWR)
-        except FileNotFoundError:
-            return False
+            fd = _open(path / "lock", os.O_RDONLY)
+        except OSError as error:
+            return not isinstance(error, FileNotFoundError)
         try:
             fcntl.flock(fd, fcntl.LOCK_SH | fcntl.LOCK_NB)
-        except BlockingIOError:
+        except OSError:
             return True
         finally:
             os.close(fd)
@@ -147,11 +156,7 @@ class Journal:
         """Leave the journal to others, or remove it."""
         if remove:
             shutil.rmtree(self.path, ignore_errors=True)
-        os.close(self._lock_fd)
-
-    def close_in_child(self) -> None:
-        """Close what a forked child has of it; the lock stays with the parent."""
-        os.close(self._lock_fd)
+        unlock(self._lock_fd)
 
 
 class Writer:
@@ -249,17 +254,16 @@ class Writer:
 
     def close(self) -> None:
         """Complete the present segment."""
-        if self._fd >= 0:
+        # A child that is forked in between must not close what has been closed.
+        fd, self._fd = self._fd, -1
+        if fd >= 0:
             with suppress(OSError):  # the leavings of a failed write would look like damage
-                os.ftruncate(self._fd, self.end.offset)
-            os.close(self._fd)
-            self._fd = -1
+                os.ftruncate(fd, self.end.offset)
+            os.close(fd)
 
     def close_in_child(self) -> None:
         """Close what a forked child has of it, and leave the file as it is."""
-        if self._fd >= 0:
-            os.close(self._fd)
-            self._fd = -1
+        _close_in_child(self._fd)
 
 
 class Reader:
@@ -278,10 +282,16 @@ class Reader:
         """How much of what was taken could not be read."""
         self.removed: set[int] = set()
         """Segments that had to go, though they may be open here. Whoever removes one adds it."""
+        self.doubts = 0
         self._position = _read_cursor(journal.path)
         self._resource: bytes | None = None
         self._scope: bytes | None = None
         self._fd = self._fd_segment = -1
+
+    @property
+    def position(self) -> Position:
+        """Where what has not been taken begins."""
+        return self._position
 
     def read(self, max_records: int, max_bytes: int) -> Batch | None:
         """Return the next records, at least one, whatever its size; None: there is none.
@@ -314,11 +324,15 @@ class Reader:
 
     def take(self, batch: Batch) -> None:
         """Note that a batch needs to be read no more."""
-        self._position, self._resource, self._scope = batch.end, batch.resource, batch.scope
         self.damaged_bytes += batch.damaged_bytes
+        if batch.segment != self._position.segment:
+            return  # which had to go meanwhile
+        self._position = Position(batch.segment, batch.ends[-1])
+        self._resource, self._scope = batch.entries[-1].resource, batch.entries[-1].scope
         with suppress(OSError):  # a cursor that lags only repeats
             cursor = self.journal.path / "cursor"
-            cursor.with_suffix(".new").write_text(f"{batch.end.segment} {batch.end.offset}\n")
+            text = f"{self._position.segment} {self._position.offset}"
+            cursor.with_suffix(".new").write_text(f"{text} {crc32(text.encode())}\n")
             cursor.with_suffix(".new").replace(cursor)
 
     def discard(self) -> None:
@@ -328,9 +342,13 @@ class Reader:
 
     def close(self) -> None:
         """Close the file; the lock is the journal's."""
-        if self._fd >= 0:
-            os.close(self._fd)
-        self._fd = self._fd_segment = -1
+        fd, self._fd, self._fd_segment = self._fd, -1, -1
+        if fd >= 0:
+            os.close(fd)
+
+    def close_in_child(self) -> None:
+        """Close what a forked child has of it."""
+        _close_in_child(self._fd)
 
     def _open_next(self) -> tuple[int, bool] | None:
         """Open the first segment that is not taken; return where it ends, and whether it stays so."""
@@ -379,25 +397,29 @@ class Reader:
 
     def _batch_of(self, data: bytes, is_all: bool, max_records: int, max_bytes: int) -> Batch:  # noqa: FBT001
         entries: list[Entry] = []
+        ends: list[int] = []
         resource, scope = self._resource, self._scope
+        offset = self._position.offset
         end = healthy_bytes = size_bytes = 0
+        # One that a receiver is in doubt of is sent with another one, which tells.
+        at_least = 2 if self.doubts else 1
         for kind, payload, frame_end in frames(data, is_all=is_all):
             size_bytes += len(payload)
             if kind == RESOURCE:
                 resource = payload
             elif kind == SCOPE:
                 scope = payload
-            elif entries and (len(entries) >= max_records or size_bytes > max_bytes):
+            elif len(entries) >= at_least and (len(entries) >= max_records or size_bytes > max_bytes):
                 break
             else:
                 resource = self._any_of(RESOURCE) if resource is None else resource
                 scope = self._any_of(SCOPE) if scope is None else scope
                 entries.append(Entry(resource, scope, payload))
+                ends.append(offset + frame_end)
             end = frame_end
             healthy_bytes += OVERHEAD_BYTES + len(payload)
-        position = Position(self._position.segment, self._position.offset + end)
         damaged_bytes = (end if entries else len(data)) - healthy_bytes
-        return Batch(entries, position, resource, scope, damaged_bytes)
+        return Batch(entries, ends, self._position.segment, damaged_bytes)
 
     def _any_of(self, kind: int) -> bytes:
         """Find a resource or scope for records that have lost theirs: a process hardly ever has two."""
@@ -418,7 +440,7 @@ class Reader:
 
 def segments(journal: Path) -> list[int]:
     """Return the numbers of the segments of a journal, in order."""
-    with suppress(FileNotFoundError):
+    with suppress(OSError):
         names = [path.stem for path in journal.iterdir() if path.suffix == _SUFFIX]
         return sorted(int(name) for name in names if name.isdigit())
     return []
@@ -429,7 +451,7 @@ def waiting(journal: Path) -> Iterator[Entry]:
     cursor = _read_cursor(journal)
     resource = scope = b""
     for number in segments(journal):
-        with suppress(FileNotFoundError):  # taken meanwhile
+        with suppress(OSError):  # taken meanwhile, or not ours to read
             for kind, payload, end in frames(_segment(journal, number).read_bytes(), is_all=True):
                 if kind == RESOURCE:
                     resource = payload
@@ -439,9 +461,9 @@ def waiting(journal: Path) -> Iterator[Entry]:
                     yield Entry(resource, scope, payload)
 
 
-def count_records(journal: Path, number: int) -> int:
-    """Return how many records of a segment have not been taken, as far as the cursor tells."""
-    cursor = _read_cursor(journal)
+def count_records(journal: Path, number: int, cursor: Position | None = None) -> int:
+    """Return how many records of a segment lie behind a cursor, by default that on the disk."""
+    cursor = _read_cursor(journal) if cursor is None else cursor
     if number < cursor.segment:
         return 0
     offset = cursor.offset if number == cursor.segment else 0
@@ -459,8 +481,42 @@ def segment_name(number: int) -> str:
 def lock_file(path: Path) -> int:
     """Wait for the lock of a file; it is given back when the returned descriptor is closed."""
     fd = _open(path, os.O_RDWR | os.O_CREAT)
-    fcntl.flock(fd, fcntl.LOCK_EX)
+    _lock_fds.add(fd)
+    try:
+        fcntl.flock(fd, fcntl.LOCK_EX)
+    except OSError:
+        unlock(fd)
+        raise
     return fd
+
+
+def unlock(fd: int) -> None:
+    """Give a lock back, also where a child that was forked a moment ago has the file open, too."""
+    _lock_fds.discard(fd)
+    try:
+        fcntl.flock(fd, fcntl.LOCK_UN)
+    finally:
+        os.close(fd)
+
+
+_lock_fds: Final[set[int]] = set()
+
+
+def _leave_locks_to_parent() -> None:
+    """Close in a forked child what holds locks of its parent, which keeps them."""
+    for fd in _lock_fds:
+        _close_in_child(fd)
+    _lock_fds.clear()
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_leave_locks_to_parent)
+
+
+def _close_in_child(fd: int) -> None:
+    if fd >= 0:
+        with suppress(OSError):  # it was just being closed
+            os.close(fd)
 
 
 def _segment(journal: Path, number: int) -> Path:
@@ -473,6 +529,7 @@ def _open(path: Path, flags: int) -> int:
 
 def _read_cursor(journal: Path) -> Position:
     with suppress(OSError, ValueError):
-        segment, offset = (journal / "cursor").read_text().split()
-        return Position(int(segment), int(offset))
+        segment, offset, checksum = (journal / "cursor").read_text().split()
+        if crc32(f"{segment} {offset}".encode()) == int(checksum):
+            return Position(int(segment), int(offset))
     return Position(0, 0)

@@ -11,7 +11,7 @@ from jupyter_otel_telemetry.spool.courier import Backoff, Courier
 from jupyter_otel_telemetry.spool.entries import entries_of
 from jupyter_otel_telemetry.spool.journal import Journal, Writer
 from jupyter_otel_telemetry.spool.store import Store
-from jupyter_otel_telemetry.spool.transport import build_transport
+from jupyter_otel_telemetry.spool.transport import DOUBTFUL, build_transport
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -50,16 +50,21 @@ class Drain:
         After a failure it waits before the next attempt; the caller decides whether there is one.
         """
         backoff = Backoff()
+        accepted_at_doubt = 0
         while self._store.adopt():
             for source, batch in self._store.batches():
-                done, answer = self._courier.deliver(batch.entries)
+                is_well = self.accepted > accepted_at_doubt
+                done, answer = self._courier.deliver(batch.entries, source.doubts, is_well=is_well)
                 if done:
                     self._store.take(source, batch, done)
                     backoff.reset()
                 yield done, answer
                 if done < len(batch.entries):
-                    time.sleep(min(backoff.next_s(answer), 5.0))
+                    source.doubts += answer.verdict == DOUBTFUL
+                    accepted_at_doubt = self.accepted if source.doubts == 1 else accepted_at_doubt
+                    time.sleep(max(answer.retry_after_s, min(backoff.next_s(answer), 5.0)))
                     break
+                source.doubts = 0
 
     def close(self) -> None:
         """Leave what was not sent to others."""

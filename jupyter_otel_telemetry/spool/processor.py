@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from contextlib import suppress
 from functools import lru_cache
 from typing import TYPE_CHECKING, Any, Final
 from weakref import WeakSet
@@ -119,7 +120,8 @@ class SpoolLogRecordProcessor(LogRecordProcessor):
         is_done = self._sender.flush(timeout_s, give_up=give_up)
         unaccepted = self.refused + self.unencodable + sum(self._store.dropped.values())
         is_accepted = unaccepted == self._unaccepted
-        self._unaccepted = unaccepted
+        if is_done:
+            self._unaccepted = unaccepted
         return is_done and is_accepted
 
     def shutdown(self) -> None:
@@ -148,14 +150,16 @@ class SpoolLogRecordProcessor(LogRecordProcessor):
             text = (
                 "%s refuses log records for good, %d to begin with (%s %s); %s; further ones are counted, not logged"
             )
-            _logger.error(text, self._destination, rejected, answer.status, answer.reason, where)
+            with suppress(Exception):  # a handler of the program may raise
+                _logger.error(text, self._destination, rejected, answer.status, answer.reason, where)
 
     def _tell(self, answer: Answer | None) -> None:
-        if answer is None:
-            self._trouble.worked(self)
-        else:
-            why = f"{answer.status} {answer.reason}".strip()
-            self._trouble.failed(self, f": {why}; records wait in {self._folder.path}", traceback=False)
+        with suppress(Exception):  # as above
+            if answer is None:
+                self._trouble.worked(self)
+            else:
+                why = f"{answer.status} {answer.reason}".strip()
+                self._trouble.failed(self, f": {why}; records wait in {self._folder.path}", traceback=False)
 
     def depth(self) -> float:
         """Return how many records of this process wait."""

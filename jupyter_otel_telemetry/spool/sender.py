@@ -6,11 +6,13 @@ import logging
 import math
 import threading
 import time
+from contextlib import suppress
 from typing import TYPE_CHECKING, Final
 
 from opentelemetry.instrumentation.utils import suppress_instrumentation
 
 from jupyter_otel_telemetry.spool.courier import Backoff
+from jupyter_otel_telemetry.spool.transport import DOUBTFUL
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -53,7 +55,7 @@ class Sender:
         self._thread: threading.Thread | None = None
         self._is_idle = False
         self._waiters = 0
-        self._attempts = self._failed_attempt = 0
+        self._attempts = self._failed_attempt = self._successes = self._successes_at_doubt = 0
         self._tended_s = self._failed_s = self._not_before_s = self._next_s = -math.inf
         self._deadline_s: float | None = None  # set when the end is near
         self._has_parent = False
@@ -77,12 +79,12 @@ class Sender:
         """Look for what others have left, too."""
         with self._changed:
             if self._thread is None and self._deadline_s is None:
-                thread = threading.Thread(target=self._run, name="otlp-spool", daemon=True)
+                # First, since a signal handler may record while it starts.
+                self._thread = threading.Thread(target=self._run, name="otlp-spool", daemon=True)
                 try:
-                    thread.start()
+                    self._thread.start()
                 except RuntimeError:  # the interpreter is ending: it stays in the spool
-                    return
-                self._thread = thread
+                    self._thread = None
 
     def flush(self, timeout_s: float, *, give_up: bool) -> bool:
         """Wait until all that was recorded so far is done with.
@@ -134,13 +136,16 @@ class Sender:
                         if not self._step():
                             break
                     except Exception:  # whatever it is, what waits is not lost, and others may be sent
-                        _logger.exception("the spool cannot be sent, and is tried again")
+                        with suppress(Exception):
+                            _logger.exception("the spool cannot be sent, and is tried again")
                         if self._deadline_s is not None:
                             break
                         self._next_s = time.monotonic() + _TEND_S
             finally:
                 self._store.close()
                 self._courier.close()
+                if self._deadline_s is None:
+                    self._thread = None  # which nothing should bring about; the next record starts another one
                 self._notify()
 
     def _step(self) -> bool:
@@ -175,21 +180,34 @@ class Sender:
     def _send_round(self) -> bool:
         """Send a batch of each source, until one fails; tell whether there was any."""
         found = False
+        doubt: Answer | None = None
+        successes = self._successes
         for source, batch in self._store.batches():
             found = True
             self._attempts += 1
-            done, answer = self._courier.deliver(batch.entries)
+            is_well = source.doubts > 0 and self._successes > self._successes_at_doubt
+            done, answer = self._courier.deliver(batch.entries, source.doubts, is_well=is_well)
             if done:
                 self._store.take(source, batch, done)
             if done < len(batch.entries):
-                self._note_failure(answer)
-                break
-            self._backoff.reset()
-            self._told(None)
-            if self._waiters:
-                self._notify()
+                if answer.verdict != DOUBTFUL:
+                    self._note_failure(answer)
+                    return found
+                # It may be ill, or not want these: go on with others, which tells.
+                source.doubts, doubt = source.doubts + 1, answer
+                if source.doubts == 1:
+                    self._successes_at_doubt = self._successes
+                continue
+            source.doubts = 0
+            self._successes += 1
             if self._must_end():
                 break
+        if self._successes == successes and doubt is not None:
+            self._note_failure(doubt)
+        elif found:
+            self._backoff.reset()
+            self._told(None)
+            self._notify()
         return found
 
     def _note_failure(self, answer: Answer) -> None:
@@ -208,6 +226,8 @@ class Sender:
         """Wait until there may be something to send; tell whether that is still wanted."""
         with self._changed:
             self._changed.notify_all()
+            if self._store.wants_to_adopt:
+                return True
             self._is_idle = True
             # Who appends looks at `_is_idle` afterwards.
             if not self._store.waiting and self._deadline_s is None:

@@ -6,6 +6,7 @@ import logging
 import threading
 import time
 from collections import Counter, deque
+from contextlib import suppress
 from itertools import islice
 from typing import TYPE_CHECKING, Final, NamedTuple, Protocol
 
@@ -35,10 +36,13 @@ _logger = logging.getLogger(__name__)
 class Source(Protocol):
     """Where records wait in their order."""
 
+    doubts: int
+    """How often in a row the receiver could not tell of the next ones whether it wants them."""
+
     def read(self, max_records: int, max_bytes: int) -> Batch | None:
         """Return the next ones, at least one; None: there is none."""
 
-    def take(self, batch: Batch) -> None:
+    def take(self, batch: Batch) -> object:
         """Note that these are done with."""
 
 
@@ -49,6 +53,7 @@ class _Memory:
         self._entries: deque[Entry] = deque()
         self._size_bytes = 0
         self._first = 0  # number of the first one, since the oldest may go while it is on its way
+        self.doubts = 0
 
     def __len__(self) -> int:
         return len(self._entries)
@@ -83,11 +88,15 @@ class _Memory:
             if entries and size_bytes > max_bytes:
                 break
             entries.append(entry)
-        return Batch(entries, Position(0, self._first + len(entries)), None, None, 0) if entries else None
+        numbers = range(self._first + 1, self._first + len(entries) + 1)
+        return Batch(entries, list(numbers), 0) if entries else None
 
-    def take(self, batch: Batch) -> None:
-        while self._entries and self._first < batch.end.offset:
+    def take(self, batch: Batch) -> int:
+        """Remove them; return how many were still there."""
+        before = len(self._entries)
+        while self._entries and self._first < batch.ends[-1]:
             self.pop()
+        return before - len(self._entries)
 
 
 class _Own(NamedTuple):
@@ -122,26 +131,25 @@ class Store:
     def _reset(self) -> None:
         # Reentrant: a signal handler, or what our own logging reaches, may record while something is appended.
         self._lock = threading.RLock()
-        self._sync_lock = threading.Lock()
+        self._sync_lock = threading.RLock()
         self._is_appending = False
         self._trouble = TroubleLog(lambda: _logger)
         self._synced = Position(0, 0)
         self._memory = _Memory()
-        self._is_full = self._has_left_out = False
+        self._is_full = self._has_left_out = self._is_closed = False
         self._oldest_ns = 0
         self.appended = self.done = 0
         self.dropped: Counter[str] = Counter()
 
     def reset_in_child(self) -> None:
         """Leave to the parent process, in a forked child, all that is its own."""
-        for reader in (*self._adopted, *([self._own.reader] if self._own is not None else [])):
-            reader.close()
-            reader.journal.close_in_child()
-        if self._own is not None:
-            self._own.writer.close_in_child()
-        self._adopted = []
-        self._own = None
+        own, adopted = self._own, self._adopted
+        self._own, self._adopted = None, []
         self._reset()
+        for reader in (*adopted, *([own.reader] if own is not None else [])):
+            reader.close_in_child()
+        if own is not None:
+            own.writer.close_in_child()
 
     @property
     def waiting(self) -> int:
@@ -155,7 +163,7 @@ class Store:
     @property
     def wants_to_adopt(self) -> bool:
         """Whether there were more journals than could be taken over, and now there is room for them."""
-        return self._has_left_out and not self._adopted
+        return self._has_left_out and len(self._adopted) < MAX_ADOPTED
 
     def append(self, entry: Entry) -> None:
         """Take a record: to the disk, or to memory while the disk takes nothing. Never raises."""
@@ -169,7 +177,7 @@ class Store:
                 self._is_appending = True
                 try:
                     position = self._write(entry)
-                except OSError as error:
+                except (OSError, ValueError) as error:  # ValueError: a newer version has taken the folder
                     self._remember(entry)
                     problem = error
                 except SpoolFullError as error:
@@ -181,6 +189,9 @@ class Store:
             self._report(problem)
         elif position is not None and self.folder.options.durability == "power":
             self._sync(position)
+        if self._is_closed:  # so that somebody else may send it
+            with self._lock:
+                self._close_own()
 
     def _write(self, entry: Entry) -> Position:
         own = self._own or self._open()
@@ -199,11 +210,13 @@ class Store:
         self.folder.prepare()
         journal = Journal.create(self.folder.queue)
         writer = Writer(journal, self.folder.options.segment_bytes)
-        self._own = _Own(journal, writer, Reader(journal, writer))
-        return self._own
+        self._own = own = _Own(journal, writer, Reader(journal, writer))
+        self._synced = Position(0, 0)
+        return own
 
     def _begin_segment(self, own: _Own) -> None:
-        self.make_room()
+        if not self._is_full:  # else the sender looks, now and then, whether it still is
+            self.make_room()
         if self._is_full:
             raise SpoolFullError
         with self._sync_lock:
@@ -216,31 +229,29 @@ class Store:
 
     def _sync(self, position: Position) -> None:
         """Wait until what ends at a position is on the disk. Who waits for the lock has less, or nothing, to do."""
-        with self._sync_lock:
-            own = self._own
-            if own is None or position <= self._synced:
-                return
-            end = own.writer.end
-            try:
+        try:
+            with self._sync_lock:
+                own = self._own
+                if own is None or position <= self._synced:
+                    return
+                end = own.writer.end
                 own.writer.sync()
-            except OSError as error:
-                self._report(error)
-            else:
-                self._synced = end
+                self._synced = max(self._synced, end)
+        except OSError as error:
+            self._report(error)
 
     def make_room(self) -> None:
         """Keep the limits of the spool."""
         options = self.folder.options
-        own = self._own
-        for removed in self.folder.make_room():
-            is_own = own is not None and removed.journal == own.journal.path
-            if own is not None and is_own and removed.segment is not None:
-                own.reader.removed.add(removed.segment)
-            self._drop(removed.reason, removed.records, is_own=is_own)
-        self._is_full = (
-            options.when_full == "refuse_new"
-            and self.folder.size_bytes() > options.max_size_bytes - options.segment_bytes
-        )
+        with self._lock:
+            own = self._own
+            cursors = {} if own is None else {own.journal.path: own.reader.position}
+            for removed in self.folder.make_room(cursors):
+                is_own = own is not None and removed.journal == own.journal.path
+                if own is not None and is_own and removed.segment is not None:
+                    own.reader.removed.add(removed.segment)
+                self._drop(removed.reason, removed.records, is_own=is_own)
+            self._is_full = options.when_full == "refuse_new" and self.folder.is_full()
 
     def _remember(self, entry: Entry) -> None:
         if dropped := self._memory.append(entry):
@@ -261,7 +272,8 @@ class Store:
                 f": {problem}; records are kept in memory until it works again, {MAX_MEMORY_BYTES >> 20} MiB of them"
             )
         )
-        self._trouble.failed(self.folder, text, traceback=False)
+        with suppress(Exception):  # a handler of the program may raise
+            self._trouble.failed(self.folder, text, traceback=False)
 
     def tend(self, *, adopt: bool) -> None:
         """Do what is due now and then: move to the disk what is in memory, look for what others have left."""
@@ -281,7 +293,7 @@ class Store:
             self._memory.prepend(own.reader.rest())
             # What was in files that nobody has open is gone.
             self._drop("removed", max(0, self.waiting - len(self._memory)))
-            self._close_own(remove=False)
+            self._close_own()
 
     def _spill(self) -> None:
         with self._lock:
@@ -292,7 +304,7 @@ class Store:
                 while len(self._memory):
                     self._write(self._memory.first())
                     self._memory.pop()
-            except (OSError, SpoolFullError):
+            except (OSError, ValueError, SpoolFullError):
                 return
             finally:
                 self._is_appending = False
@@ -302,7 +314,9 @@ class Store:
         """Remove a segment of which all is done with, though it could be appended to."""
         with self._lock, self._sync_lock:
             own = self._own
-            if own is not None and not self._is_appending and self.waiting == 0 and own.writer.is_open:
+            if self._is_appending or own is None or not own.writer.is_open or not own.writer.end.offset:
+                return
+            if own.reader.read(1, 1) is None:
                 own.writer.close()
                 own.reader.discard()
 
@@ -339,9 +353,9 @@ class Store:
                 yield reader, batch
             else:
                 self._adopted.remove(reader)
-                self._note_damage(reader)
                 reader.close()
                 reader.journal.close(remove=True)
+                self._note_damage(reader)
 
     def _read_memory(self) -> Batch | None:
         """Read what is in memory, where all that is older is done with; if nothing is there, nothing waits."""
@@ -356,43 +370,49 @@ class Store:
             if own is not None:
                 self._note_damage(own.reader)
             self._drop("damaged", self.waiting)
+            if self._is_full:
+                self.make_room()
             return None
 
     def take(self, source: Source, batch: Batch, done: int) -> None:
         """Note that the first records of a batch are done with."""
         with self._lock:
             if done < len(batch.entries):
-                batch = source.read(done, MAX_BATCH_BYTES) or batch
-            source.take(batch)
+                batch = batch.first(done)
             own = self._own.reader if self._own is not None else None
-            # Some were on their way when they had to go, and were counted then.
-            if source is self._memory or (source is own and batch.end.segment not in own.removed):
-                self.done += len(batch.entries)
+            if source is self._memory:
+                self.done += self._memory.take(batch)
+            else:
+                source.take(batch)
+                # Some were on their way when they had to go, and were counted then.
+                if source is own and batch.segment not in own.removed:
+                    self.done += len(batch.entries)
 
     def _note_damage(self, reader: Reader) -> None:
         if reader.damaged_bytes:
-            text = "%d bytes in %s could not be read, and are left out"
-            _logger.error(text, reader.damaged_bytes, reader.journal.path)
-            reader.damaged_bytes = 0
+            count, reader.damaged_bytes = reader.damaged_bytes, 0
+            with suppress(Exception):  # as above
+                _logger.error("%d bytes in %s could not be read, and are left out", count, reader.journal.path)
 
     def close(self) -> None:
         """Give back everything, and leave what could not be delivered to whoever comes next."""
         self._spill()
         with self._lock:
+            self._is_closed = True
             self._drop("memory", len(self._memory))
             self._memory = _Memory()
-            if self._own is not None:
-                self._close_own(remove=self.waiting == 0)
+            self._close_own()
             for reader in self._adopted:
                 reader.close()
                 reader.journal.close(remove=False)
             self._adopted = []
 
-    def _close_own(self, *, remove: bool) -> None:
-        own = self._own
+    def _close_own(self) -> None:
+        """Leave our journal to others, or remove it where nothing waits in it."""
+        own, self._own = self._own, None
         if own is not None:
-            self._own = None
+            is_empty = own.reader.read(1, 1) is None
             with self._sync_lock:
                 own.writer.close()
             own.reader.close()
-            own.journal.close(remove=remove)
+            own.journal.close(remove=is_empty)

@@ -6,7 +6,9 @@ retried and what is not: https://opentelemetry.io/docs/specs/otlp/#otlpgrpc-resp
 
 from __future__ import annotations
 
+import math
 import os
+import time
 import zlib
 from dataclasses import dataclass
 from datetime import datetime, timezone
@@ -22,7 +24,7 @@ from opentelemetry.util.re import parse_env_headers
 
 from jupyter_otel_telemetry._version import __version__
 from jupyter_otel_telemetry.delivery import after_fork_in_child
-from jupyter_otel_telemetry.pipeline import CREDENTIAL_PROVIDERS, http_session
+from jupyter_otel_telemetry.pipeline import CREDENTIAL_PROVIDERS, check_url, http_session
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -61,6 +63,10 @@ _HTTP_UNWELCOME: Final = {
 }
 # A Collector answers 500 and INTERNAL to what it can never take, as well as when it is ill.
 _HTTP_DOUBTFUL: Final = {HTTPStatus.INTERNAL_SERVER_ERROR, HTTPStatus.NOT_IMPLEMENTED}
+_GRPC_CREDENTIAL_PROVIDERS: Final = (
+    "OTEL_PYTHON_EXPORTER_OTLP_GRPC_CREDENTIAL_PROVIDER",
+    "OTEL_PYTHON_EXPORTER_OTLP_GRPC_LOGS_CREDENTIAL_PROVIDER",
+)
 _channels_of_parents: Final[list[Any]] = []
 _GRPC_RETRY: Final = {"CANCELLED", "DEADLINE_EXCEEDED", "ABORTED", "OUT_OF_RANGE", "UNAVAILABLE", "DATA_LOSS"}
 _GRPC_UNWELCOME: Final = {"UNAUTHENTICATED", "PERMISSION_DENIED", "UNIMPLEMENTED", "NOT_FOUND"}
@@ -145,13 +151,23 @@ class _HTTPTransport:
                 stream=True,
             )
             with response:
-                content = response.raw.read(_MAX_ANSWER_BYTES, decode_content=True)
+                content = _bounded(response.raw, time.monotonic() + self._timeout_s)
         except Exception as error:  # noqa: BLE001 - requests, urllib3 and a stranger's server raise much
             return Answer(RETRY, type(error).__name__, _short(str(error)))
         return _http_answer(response.status_code, response.headers, content)
 
     def close(self) -> None:
         self._session.close()
+
+
+def _bounded(stream: Any, deadline_s: float) -> bytes:
+    """Read an answer as far as a size and a time allow: byte after byte, as each read may take all of the time."""
+    content = bytearray()
+    while len(content) < _MAX_ANSWER_BYTES and time.monotonic() < deadline_s:
+        if not (byte := stream.read(1, decode_content=True)):
+            break
+        content += byte
+    return bytes(content)
 
 
 def _session_of_provider() -> Any:
@@ -214,6 +230,9 @@ class _GRPCTransport:
     def __init__(self, options: ExporterOptions) -> None:
         import grpc  # noqa: PLC0415 - large
 
+        for variable in _GRPC_CREDENTIAL_PROVIDERS:
+            if os.environ.get(variable):
+                raise ValueError(f"{variable} is not supported with a spool; use headers or certificates")
         self._grpc = grpc
         self._timeout_s = _timeout_s()
         compression = _compression(options, ("gzip", "none"))
@@ -344,14 +363,19 @@ def _compression(options: ExporterOptions, offered: tuple[str, ...]) -> str:
 def _timeout_s() -> float:
     text = _variable("TIMEOUT")
     try:
-        return float(text) if text else _DEFAULT_TIMEOUT_S
+        seconds = float(text) if text else _DEFAULT_TIMEOUT_S
     except ValueError:
-        raise ValueError(f"OTEL_EXPORTER_OTLP_TIMEOUT {text!r} is no number of seconds") from None
+        seconds = math.nan
+    if 0 < seconds < math.inf:
+        return seconds
+    raise ValueError(f"OTEL_EXPORTER_OTLP_TIMEOUT {text!r} is no number of seconds that one can wait")
 
 
 def _http_url(options: ExporterOptions) -> str:
     endpoint = options.endpoint
     if endpoint is None:
+        for variable in ("OTEL_EXPORTER_OTLP_LOGS_ENDPOINT", "OTEL_EXPORTER_OTLP_ENDPOINT"):
+            check_url(variable, os.environ.get(variable, "").strip() or None)
         if whole := os.environ.get("OTEL_EXPORTER_OTLP_LOGS_ENDPOINT", "").strip():
             return whole
         endpoint = os.environ.get("OTEL_EXPORTER_OTLP_ENDPOINT", "").strip() or "http://localhost:4318"

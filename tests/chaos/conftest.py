@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import multiprocessing
+import signal
 from contextlib import ExitStack
 
 import pytest
 import workers
 from builders import schema
-from receivers import Receiver, grpc_receiver, http_receiver
+from receivers import NOWHERE, Receiver, grpc_receiver, http_receiver
 
 from jupyter_otel_telemetry import EventLog, OTLPHandler
 
@@ -36,6 +37,7 @@ def folder(tmp_path):
 @pytest.fixture
 def spooling(folder):
     """Return a function that makes an EventLog with a spool; all are ended after the test."""
+    kept = []
     with ExitStack() as stack:
 
         def make(receiver, **options):
@@ -47,6 +49,7 @@ def spooling(folder):
             stack.callback(handler._provider.shutdown)
             log = EventLog(handlers=[handler], allowed_schemas=["*"])
             log.register_schema(schema())
+            kept.append(log)  # a handler that nobody has any more ends its pipeline
             return log
 
         yield make
@@ -58,6 +61,20 @@ def processes():
     context = multiprocessing.get_context("forkserver")
     context.set_forkserver_preload(workers.STARTUP)
     return context
+
+
+@pytest.fixture
+def leave(folder, processes):
+    """Return a function that leaves events in the spool, as a killed process does, and returns its segments."""
+
+    def leave(count, happened=None):
+        process = processes.Process(target=workers.leave, args=(NOWHERE, folder, count, happened))
+        process.start()
+        process.join(60)
+        assert process.exitcode == -signal.SIGKILL
+        return sorted((folder / "queue").glob("*/*.seg"))
+
+    return leave
 
 
 @pytest.fixture(autouse=True)

@@ -39,6 +39,8 @@ class Reply:
         return self.http == 200 and not self.reset
 
 
+NOWHERE = "http://127.0.0.1:9"
+"""Where nobody listens; no free port, which somebody else might take."""
 OK = Reply()
 UNAVAILABLE = Reply(503, "UNAVAILABLE")
 ILL = Reply(500, "INTERNAL")

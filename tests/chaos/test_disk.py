@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import resource
 import shutil
-import signal
 import time
 from collections import Counter
 from contextlib import contextmanager
@@ -13,11 +12,10 @@ from datetime import datetime, timedelta, timezone
 from pathlib import Path
 
 import pytest
-import workers
 from builders import ID
 from hypothesis import given
 from hypothesis import strategies as st
-from receivers import OK, UNAVAILABLE
+from receivers import NOWHERE, OK, UNAVAILABLE
 
 from jupyter_otel_telemetry.spool import SpoolOptions
 from jupyter_otel_telemetry.spool.entries import Entry
@@ -25,26 +23,10 @@ from jupyter_otel_telemetry.spool.folder import MIN_SIZE_BYTES, SpoolFolder
 from jupyter_otel_telemetry.spool.frames import OVERHEAD_BYTES, RECORD, frame, frames
 from jupyter_otel_telemetry.spool.journal import Journal, Reader, Writer
 
-NOWHERE = "http://127.0.0.1:9"  # no free port, which somebody else might take
-
 
 def record(log, count, first=0, padding=0):
     for number in range(first, first + count):
         log.record_event(ID, 1, {"action": "a", "count": number, "padding": "x" * padding})
-
-
-@pytest.fixture
-def leave(folder, processes):
-    """Return a function that leaves events in the spool, as a killed process does, and returns its segments."""
-
-    def leave(count, happened=None):
-        process = processes.Process(target=workers.leave, args=(NOWHERE, folder, count, happened))
-        process.start()
-        process.join(60)
-        assert process.exitcode == -signal.SIGKILL
-        return sorted((folder / "queue").glob("*/*.seg"))
-
-    return leave
 
 
 def dropped(log):
