@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 import time
@@ -165,6 +166,8 @@ class SpoolFolder:
         self.check_format()
         for folder in (self.path, self.queue, self.rejected):
             folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+            if not os.access(folder, os.W_OK | os.X_OK):
+                raise PermissionError(errno.EACCES, "the spool must be able to write here", str(folder))
         if not (self.path / "FORMAT").exists():
             new = self.path / f"FORMAT.{os.getpid()}"
             new.write_text(_FORMAT)

@@ -92,7 +92,8 @@ class SpoolLogRecordProcessor(LogRecordProcessor):
         except Exception:  # noqa: BLE001 - the caller's work must go on
             self.unencodable += 1
             record_counters().dropped.add(1, {DROP_REASON: "encoding"})
-            self._trouble.failed(encode_record, ": a record that cannot be encoded is lost")
+            with suppress(Exception):  # a handler of the program may raise
+                self._trouble.failed(encode_record, ": a record that cannot be encoded is lost")
             return
         self._store.append(entry)
         self._sender.wake()
@@ -150,7 +151,7 @@ class SpoolLogRecordProcessor(LogRecordProcessor):
             text = (
                 "%s refuses log records for good, %d to begin with (%s %s); %s; further ones are counted, not logged"
             )
-            with suppress(Exception):  # a handler of the program may raise
+            with suppress(Exception):  # as above
                 _logger.error(text, self._destination, rejected, answer.status, answer.reason, where)
 
     def _tell(self, answer: Answer | None) -> None:

@@ -28,6 +28,8 @@ MAX_MEMORY_BYTES: Final = 16 * 1024 * 1024
 """What is kept in memory where the disk takes nothing."""
 MAX_ADOPTED: Final = 16
 """Journals of processes that are gone which one process sends from at the same time; each has two open files."""
+MAX_LEFT: Final = 64
+"""Journals that are left, one a record, after the end of sending; what comes then is left when the process ends."""
 
 
 _logger = logging.getLogger(__name__)
@@ -137,7 +139,7 @@ class Store:
         self._synced = Position(0, 0)
         self._memory = _Memory()
         self._is_full = self._has_left_out = self._is_closed = False
-        self._oldest_ns = 0
+        self._oldest_ns = self._left = 0
         self.appended = self.done = 0
         self.dropped: Counter[str] = Counter()
 
@@ -189,8 +191,9 @@ class Store:
             self._report(problem)
         elif position is not None and self.folder.options.durability == "power":
             self._sync(position)
-        if self._is_closed:  # so that somebody else may send it
+        if self._is_closed and self._left < MAX_LEFT:  # so that somebody else may send it
             with self._lock:
+                self._left += 1
                 self._close_own()
 
     def _write(self, entry: Entry) -> Position:

@@ -8,6 +8,9 @@ import pytest
 from builders import ID
 from receivers import BAD, ILL, OK, UNAUTHORIZED, UNAVAILABLE, Reply
 
+from jupyter_otel_telemetry.spool.courier import Backoff
+from jupyter_otel_telemetry.spool.transport import Answer, _http_answer
+
 RECORD_COUNT = 40
 
 
@@ -107,6 +110,32 @@ class TestRetries:
 
         assert not flush(log, 0.2)
         assert log.handlers[0]._spool.depth() == 1
+
+
+class TestBackoff:
+    def test_grows_up_to_half_a_minute_and_begins_anew(self, monkeypatch):
+        """At random, between half of it and all."""
+        monkeypatch.setattr("jupyter_otel_telemetry.spool.courier._FIRST_DELAY_S", 0.5)
+        monkeypatch.setattr("jupyter_otel_telemetry.spool.courier._MAX_DELAY_S", 30.0)
+        backoff = Backoff()
+        delays_s = [backoff.next_s(Answer("retry")) for _ in range(40)]
+        bounds_s = [min(30, 0.5 * 2**number) for number in range(40)]
+
+        assert all(bound / 2 <= delay <= bound for delay, bound in zip(delays_s, bounds_s, strict=True))
+        backoff.reset()
+        assert backoff.next_s(Answer("retry")) <= 0.5
+
+    def test_is_never_less_than_the_receiver_asks_for(self):
+        """It comes on top."""
+        assert Backoff().next_s(Answer("retry", retry_after_s=7)) >= 7
+
+    @pytest.mark.parametrize(
+        "text,seconds",
+        [("120", 120), ("", 0), ("soon", 0), ("-5", 0), ("999999999999", 3600), ("Wed, 21 Oct 2015 07:28:00 GMT", 0)],
+    )
+    def test_retry_after_may_say_anything(self, text, seconds):
+        """An hour is the most that is believed."""
+        assert _http_answer(503, {"Retry-After": text}, b"").retry_after_s == seconds
 
 
 class TestRefusals:
