@@ -19,7 +19,7 @@ from jupyter_otel_telemetry.spool.journal import (
     can_lock,
     count_records,
     lock_file,
-    segment_name,
+    segment_path,
     segments,
     unlock,
 )
@@ -216,7 +216,7 @@ class SpoolFolder:
     def _files(self) -> Iterator[_File]:
         for journal in self.journals():
             for number in segments(journal):
-                path = journal / segment_name(number)
+                path = segment_path(journal, number)
                 with suppress(OSError):
                     stat = path.stat()
                     yield _File(stat.st_mtime, stat.st_size, path, number)

@@ -9,9 +9,10 @@ from typing import TYPE_CHECKING
 from jupyter_otel_telemetry.otlpjson import from_json
 from jupyter_otel_telemetry.spool.courier import Backoff, Courier
 from jupyter_otel_telemetry.spool.entries import entries_of
-from jupyter_otel_telemetry.spool.journal import Journal, Writer
+from jupyter_otel_telemetry.spool.journal import Journal
 from jupyter_otel_telemetry.spool.store import Store
 from jupyter_otel_telemetry.spool.transport import DOUBTFUL, build_transport
+from jupyter_otel_telemetry.spool.writer import Writer
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence

@@ -5,15 +5,17 @@ from __future__ import annotations
 import logging
 import threading
 import time
-from collections import Counter, deque
+from collections import Counter
 from contextlib import suppress
-from itertools import islice
 from typing import TYPE_CHECKING, Final, NamedTuple, Protocol
 
 from jupyter_otel_telemetry.metrics import DROP_REASON, record_counters
 from jupyter_otel_telemetry.spool.encoding import observed_time_ns
 from jupyter_otel_telemetry.spool.entries import MAX_BATCH_BYTES, MAX_BATCH_RECORDS
-from jupyter_otel_telemetry.spool.journal import Batch, Journal, Position, Reader, Writer
+from jupyter_otel_telemetry.spool.journal import Journal, Position
+from jupyter_otel_telemetry.spool.memory import MAX_MEMORY_BYTES, Memory
+from jupyter_otel_telemetry.spool.reader import Batch, Reader
+from jupyter_otel_telemetry.spool.writer import Writer
 from jupyter_otel_telemetry.trouble import TroubleLog
 
 if TYPE_CHECKING:
@@ -24,8 +26,6 @@ if TYPE_CHECKING:
 
 __all__ = ["Source", "Store"]
 
-MAX_MEMORY_BYTES: Final = 16 * 1024 * 1024
-"""What is kept in memory where the disk takes nothing."""
 MAX_ADOPTED: Final = 16
 """Journals of processes that are gone which one process sends from at the same time; each has two open files."""
 MAX_LEFT: Final = 64
@@ -46,59 +46,6 @@ class Source(Protocol):
 
     def take(self, batch: Batch) -> object:
         """Note that these are done with."""
-
-
-class _Memory:
-    """Where records wait that the disk does not take."""
-
-    def __init__(self) -> None:
-        self._entries: deque[Entry] = deque()
-        self._size_bytes = 0
-        self._first = 0  # number of the first one, since the oldest may go while it is on its way
-        self.doubts = 0
-
-    def __len__(self) -> int:
-        return len(self._entries)
-
-    def append(self, entry: Entry) -> int:
-        """Add a record, and return how many had to go for it."""
-        self._entries.append(entry)
-        self._size_bytes += entry.size_bytes
-        dropped = 0
-        while self._size_bytes > MAX_MEMORY_BYTES and len(self._entries) > 1:
-            self.pop()
-            dropped += 1
-        return dropped
-
-    def prepend(self, entries: list[Entry]) -> None:
-        """Add what is older than everything here."""
-        self._entries.extendleft(reversed(entries))
-        self._size_bytes += sum(entry.size_bytes for entry in entries)
-
-    def first(self) -> Entry:
-        return self._entries[0]
-
-    def pop(self) -> None:
-        self._size_bytes -= self._entries.popleft().size_bytes
-        self._first += 1
-
-    def read(self, max_records: int, max_bytes: int) -> Batch | None:
-        entries: list[Entry] = []
-        size_bytes = 0
-        for entry in islice(self._entries, max_records):
-            size_bytes += entry.size_bytes
-            if entries and size_bytes > max_bytes:
-                break
-            entries.append(entry)
-        numbers = range(self._first + 1, self._first + len(entries) + 1)
-        return Batch(entries, list(numbers), 0) if entries else None
-
-    def take(self, batch: Batch) -> int:
-        """Remove them; return how many were still there."""
-        before = len(self._entries)
-        while self._entries and self._first < batch.ends[-1]:
-            self.pop()
-        return before - len(self._entries)
 
 
 class _Own(NamedTuple):
@@ -137,7 +84,7 @@ class Store:
         self._is_appending = False
         self._trouble = TroubleLog(lambda: _logger)
         self._synced = Position(0, 0)
-        self._memory = _Memory()
+        self._memory = Memory()
         self._is_full = self._has_left_out = self._is_closed = False
         self._oldest_ns = self._left = 0
         self.appended = self.done = 0
@@ -244,17 +191,16 @@ class Store:
             self._report(error)
 
     def make_room(self) -> None:
-        """Keep the limits of the spool."""
+        """Keep the limits of the spool. To be called by the sender, or while something is appended."""
         options = self.folder.options
-        with self._lock:
-            own = self._own
-            cursors = {} if own is None else {own.journal.path: own.reader.position}
-            for removed in self.folder.make_room(cursors):
-                is_own = own is not None and removed.journal == own.journal.path
-                if own is not None and is_own and removed.segment is not None:
-                    own.reader.removed.add(removed.segment)
-                self._drop(removed.reason, removed.records, is_own=is_own)
-            self._is_full = options.when_full == "refuse_new" and self.folder.is_full()
+        own = self._own
+        removed = self.folder.make_room({} if own is None else {own.journal.path: own.reader.position})
+        for file in removed:
+            is_own = own is not None and file.journal == own.journal.path
+            if own is not None and is_own and file.segment is not None:
+                own.reader.removed.add(file.segment)
+            self._drop(file.reason, file.records, is_own=is_own)
+        self._is_full = options.when_full == "refuse_new" and self.folder.is_full()
 
     def _remember(self, entry: Entry) -> None:
         if dropped := self._memory.append(entry):
@@ -403,7 +349,7 @@ class Store:
         with self._lock:
             self._is_closed = True
             self._drop("memory", len(self._memory))
-            self._memory = _Memory()
+            self._memory = Memory()
             self._close_own()
             for reader in self._adopted:
                 reader.close()

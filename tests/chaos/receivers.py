@@ -105,6 +105,14 @@ class Receiver:
             assert self.changed.wait_for(lambda: condition(self), timeout_s), (len(self.requests), len(self.logs))
 
 
+def wait_until(condition, timeout_s=20):
+    """Wait for what no receiver is told of."""
+    deadline_s = time.monotonic() + timeout_s
+    while not condition():
+        assert time.monotonic() < deadline_s
+        time.sleep(0.02)
+
+
 def _answer(reply):
     partial = ExportLogsPartialSuccess(rejected_log_records=reply.rejected, error_message="some are odd")
     return ExportLogsServiceResponse(partial_success=partial if reply.rejected else None)

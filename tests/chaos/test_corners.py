@@ -13,7 +13,7 @@ from contextlib import contextmanager
 
 import pytest
 from builders import ID
-from receivers import BAD, ILL, NOWHERE, OK, UNAVAILABLE
+from receivers import BAD, ILL, NOWHERE, OK, UNAVAILABLE, wait_until
 
 from jupyter_otel_telemetry.spool.entries import Entry
 from jupyter_otel_telemetry.spool.folder import MIN_SIZE_BYTES
@@ -26,13 +26,6 @@ def record(log, number, **fields):
 
 def spool_of(log):
     return log.handlers[0]._spool
-
-
-def wait_until(condition, timeout_s=20):
-    deadline_s = time.monotonic() + timeout_s
-    while not condition():
-        assert time.monotonic() < deadline_s
-        time.sleep(0.02)
 
 
 @contextmanager

@@ -15,13 +15,15 @@ import pytest
 from builders import ID
 from hypothesis import given
 from hypothesis import strategies as st
-from receivers import NOWHERE, OK, UNAVAILABLE
+from receivers import NOWHERE, OK, UNAVAILABLE, wait_until
 
 from jupyter_otel_telemetry.spool import SpoolOptions
 from jupyter_otel_telemetry.spool.entries import Entry
 from jupyter_otel_telemetry.spool.folder import MIN_SIZE_BYTES, SpoolFolder
 from jupyter_otel_telemetry.spool.frames import OVERHEAD_BYTES, RECORD, frame, frames
-from jupyter_otel_telemetry.spool.journal import Journal, Reader, Writer
+from jupyter_otel_telemetry.spool.journal import Journal
+from jupyter_otel_telemetry.spool.reader import Reader
+from jupyter_otel_telemetry.spool.writer import Writer
 
 
 def record(log, count, first=0, padding=0):
@@ -100,7 +102,7 @@ class TestDamage:
         segment.write_bytes(segment.read_bytes()[:-7])
         spooling(http)
         http.wait_for(lambda found: found.counts == [0, 1, 2, 3])
-        _wait_until(lambda: "bytes in" in caplog.text)
+        wait_until(lambda: "bytes in" in caplog.text)
 
         assert "could not be read, and are left out" in caplog.text
 
@@ -112,7 +114,7 @@ class TestDamage:
         spooling(http)
         if content != b"99 0\n":
             http.wait_for(lambda found: len(found.counts) >= 5)
-        _wait_until(lambda: not segment.parent.exists())
+        wait_until(lambda: not segment.parent.exists())
 
     def test_foreign_files_do_no_harm(self, http, folder, spooling, leave):
         """Nor are they removed."""
@@ -123,13 +125,6 @@ class TestDamage:
         http.wait_for(lambda found: len(found.counts) == 5)
 
         assert (folder / "queue" / "notes.txt").read_text() == "mine"
-
-
-def _wait_until(condition, timeout_s=20):
-    deadline_s = time.monotonic() + timeout_s
-    while not condition():
-        assert time.monotonic() < deadline_s
-        time.sleep(0.02)
 
 
 @contextmanager
@@ -167,7 +162,7 @@ class TestJournal:
         spooling(http)
         http.wait_for(lambda found: len(found.logs) == 303)
 
-        _wait_until(lambda: len(list((folder / "queue").iterdir())) == 0)
+        wait_until(lambda: len(list((folder / "queue").iterdir())) == 0)
 
 
 class TestDiskThatTakesNothing:
@@ -191,7 +186,7 @@ class TestDiskThatTakesNothing:
         record(log, 5)
         with file_size_limit(0):
             record(log, 5, first=5)
-        _wait_until(lambda: not len(log.handlers[0]._spool._store._memory))
+        wait_until(lambda: not len(log.handlers[0]._spool._store._memory))
         record(log, 5, first=10)
         http.behave = lambda _: OK
 
@@ -200,7 +195,7 @@ class TestDiskThatTakesNothing:
 
     def test_memory_is_bounded_and_losses_are_counted(self, spooling, monkeypatch):
         """The oldest go."""
-        monkeypatch.setattr("jupyter_otel_telemetry.spool.store.MAX_MEMORY_BYTES", 20_000)
+        monkeypatch.setattr("jupyter_otel_telemetry.spool.memory.MAX_MEMORY_BYTES", 20_000)
         log = spooling(NOWHERE)
         with file_size_limit(0):
             record(log, 100)
@@ -226,7 +221,7 @@ class TestDiskThatTakesNothing:
         record(log, 10)
         shutil.rmtree(folder)
         record(log, 10, first=10)
-        _wait_until(lambda: list((folder / "queue").glob("*/*.seg")))
+        wait_until(lambda: list((folder / "queue").glob("*/*.seg")))
         record(log, 10, first=20)
         http.behave = lambda _: OK
 
@@ -283,7 +278,7 @@ class TestBounds:
         [segment] = leave(5)
         os.utime(segment, (time.time() - 3600, time.time() - 3600))
         log = spooling(http, max_age_s=1800)
-        _wait_until(lambda: dropped(log)["age"] == 5)
+        wait_until(lambda: dropped(log)["age"] == 5)
         record(log, 1)
 
         assert not log.handlers[0].force_flush(20)
@@ -320,7 +315,7 @@ class TestBounds:
         record(log, 100)
         assert log.handlers[0].force_flush(20)
 
-        _wait_until(lambda: not list((folder / "queue").glob("*/*.seg")))
+        wait_until(lambda: not list((folder / "queue").glob("*/*.seg")))
 
     def test_memory_does_not_grow_with_what_waits(self, spooling):
         """Thirty thousand events are forty megabytes on the disk."""

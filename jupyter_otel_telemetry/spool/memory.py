@@ -1,0 +1,73 @@
+"""Where records wait that the disk does not take."""
+
+from __future__ import annotations
+
+from collections import deque
+from itertools import islice
+from typing import TYPE_CHECKING, Final
+
+from jupyter_otel_telemetry.spool.reader import Batch
+
+if TYPE_CHECKING:
+    from jupyter_otel_telemetry.spool.entries import Entry
+
+__all__ = ["MAX_MEMORY_BYTES", "Memory"]
+
+MAX_MEMORY_BYTES: Final = 16 * 1024 * 1024
+"""How much is kept before the oldest goes."""
+
+
+class Memory:
+    """Where records wait that the disk does not take."""
+
+    def __init__(self) -> None:
+        self._entries: deque[Entry] = deque()
+        self._size_bytes = 0
+        self._first = 0  # number of the first one, since the oldest may go while it is on its way
+        self.doubts = 0
+
+    def __len__(self) -> int:
+        return len(self._entries)
+
+    def append(self, entry: Entry) -> int:
+        """Add a record, and return how many had to go for it."""
+        self._entries.append(entry)
+        self._size_bytes += entry.size_bytes
+        dropped = 0
+        while self._size_bytes > MAX_MEMORY_BYTES and len(self._entries) > 1:
+            self.pop()
+            dropped += 1
+        return dropped
+
+    def prepend(self, entries: list[Entry]) -> None:
+        """Add what is older than everything here."""
+        self._entries.extendleft(reversed(entries))
+        self._size_bytes += sum(entry.size_bytes for entry in entries)
+
+    def first(self) -> Entry:
+        """Return the oldest."""
+        return self._entries[0]
+
+    def pop(self) -> None:
+        """Remove the oldest."""
+        self._size_bytes -= self._entries.popleft().size_bytes
+        self._first += 1
+
+    def read(self, max_records: int, max_bytes: int) -> Batch | None:
+        """Return the oldest ones, at least one; None: there is none."""
+        entries: list[Entry] = []
+        size_bytes = 0
+        for entry in islice(self._entries, max_records):
+            size_bytes += entry.size_bytes
+            if entries and size_bytes > max_bytes:
+                break
+            entries.append(entry)
+        numbers = range(self._first + 1, self._first + len(entries) + 1)
+        return Batch(entries, list(numbers), 0) if entries else None
+
+    def take(self, batch: Batch) -> int:
+        """Remove them; return how many were still there."""
+        before = len(self._entries)
+        while self._entries and self._first < batch.ends[-1]:
+            self.pop()
+        return before - len(self._entries)
