@@ -1,0 +1,105 @@
+"""What is not lost, and what is said, when the next stage is away."""
+
+import gzip
+import signal
+from http.server import BaseHTTPRequestHandler
+
+import pytest
+from builders import serving
+from stack import QUEUED, REFUSED, SENT, TOKEN, Collector, post_logs, wait_until
+
+COUNT = 300
+
+
+def numbers(first):
+    return [{"n": number} for number in range(first, first + COUNT)]
+
+
+def arrived(loki, count):
+    """Return the numbers of the events that are in Loki, each as often as it is there, once all have come."""
+    wait_until(lambda: len({log.attributes["log.record.uid"] for log in loki.logs}) >= count, f"{count} events")
+    return sorted(log.attributes["jupyter.event.n"] for log in loki.logs)
+
+
+class TestLokiDownAndBack:
+    def test_no_event_is_missing(self, agent, gateway, loki, record):
+        """What was recorded meanwhile is in the gateway's queue, and arrives once."""
+        assert record(agent.endpoint, *numbers(0))
+        loki.wait_for(COUNT, 30)
+        loki.stop()
+        assert record(agent.endpoint, *numbers(COUNT))
+        gateway.wait_until(lambda: gateway.metric(QUEUED) > 0, "the gateway queues")
+        loki.start()
+
+        assert arrived(loki, 2 * COUNT) == list(range(2 * COUNT))
+
+    def test_queue_shows_how_much_waits(self, gateway, loki, record, certificate):
+        """In bytes, by which an operator sees an outage before anything is lost; nothing has failed yet."""
+        loki.stop()
+        record(gateway.endpoint, *numbers(0), certificate_file=certificate.cert, headers=bearer())
+        gateway.wait_until(lambda: gateway.metric(QUEUED) > COUNT * 100, "the queue has bytes")
+        assert gateway.metric(REFUSED) == 0
+        loki.start()
+        gateway.wait_until(lambda: gateway.metric(QUEUED) == 0, "the queue is empty")
+
+        assert gateway.metric(SENT) == COUNT
+
+
+class TestGatewayDownAndBack:
+    def test_no_event_is_missing(self, agent, gateway, loki, record, started):
+        """What was recorded meanwhile is in the agent's queue; the application is told of nothing."""
+        gateway.stop()
+        assert record(agent.endpoint, *numbers(0))
+        gateway.again(started)
+
+        assert arrived(loki, COUNT) == list(range(COUNT))
+
+
+class TestEverythingKilled:
+    def test_no_event_is_missing(self, agent, gateway, loki, record, started):
+        """With SIGKILL, while their queues hold events: they are on disk, and arrive at least once."""
+        loki.stop()
+        assert record(agent.endpoint, *numbers(0))
+        gateway.wait_until(lambda: gateway.metric(QUEUED) > 0, "the gateway queues")
+        gateway.stop(signal.SIGKILL)
+        assert record(agent.endpoint, *numbers(COUNT))
+        agent.stop(signal.SIGKILL)
+        loki.start()
+        agent.again(started)
+        gateway.again(started)
+
+        assert sorted(set(arrived(loki, 2 * COUNT))) == list(range(2 * COUNT))
+
+
+class TestRefusal:
+    @pytest.fixture
+    def choosy_loki(self):
+        """A Loki that refuses requests with a certain word for good, as the real one does what is too old."""
+
+        class Choosy(BaseHTTPRequestHandler):
+            def do_POST(self):
+                body = self.rfile.read(int(self.headers["Content-Length"]))
+                accepted = b"refuse-me" not in gzip.decompress(body)
+                self.send_response(204 if accepted else 400)
+                self.end_headers()
+
+            def log_message(self, *_):
+                pass
+
+        with serving(Choosy) as server:
+            yield server
+
+    def test_is_counted_and_holds_up_nothing(self, choosy_loki, started, tmp_path):
+        """One request is refused: it is counted and logged, and the next one arrives."""
+        env = {"LOKI_URL": choosy_loki.url}
+        gateway = started(Collector, "gateway plain", tmp_path / "gateway", env)
+        for value in ("refuse-me", "fine"):
+            assert post_logs(gateway.endpoint, token=TOKEN, attributes={"value": value}) == 200
+        gateway.wait_until(lambda: gateway.metric(SENT) == 1, "the other has been sent")
+        gateway.wait_until(lambda: gateway.metric(REFUSED) == 1, "the refusal is counted")
+
+        assert "Dropping data" in gateway.output
+
+
+def bearer():
+    return {"authorization": f"Bearer {TOKEN}"}
