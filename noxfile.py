@@ -69,9 +69,11 @@ def _collector(session: nox.Session) -> str | None:
 def lint(session: nox.Session) -> None:
     """Check style, types, and that the documentation builds."""
     _install(session, "test,docs", "ruff==0.17.*", "mypy==2.*", "types-PyYAML", "types-jsonschema", "types-protobuf")
+    session.install("-r", "tests/stack/requirements.txt")
     session.run("ruff", "check")
     session.run("ruff", "format", "--check")
     session.run("mypy")
+    session.run("mypy", "deploy/grafana/dashboards.py")
     session.run("mkdocs", "build", "--quiet", "--site-dir", str(Path(session.create_tmp()).resolve() / "site"))
 
 

@@ -2,9 +2,9 @@
 
     python tests/stack/build_stack.py [wheel]
 
-The Collector is made by its own builder of what collector.yaml lists, Prometheus from its module; both want Go. Kafka's
-jars want Maven. They are kept outside the checkout, below JUPYTER_OTEL_STACK or the user's cache, each under a hash of
-what describes it, and made again only when that changes.
+The Collector is made by its own builder of what collector.yaml lists, Prometheus from its module; both want Go.
+Kafka's jars want Maven. All are kept outside the checkout, below JUPYTER_OTEL_STACK or the user's cache, each
+under a hash of what describes it, and made again only when that changes.
 """
 
 from __future__ import annotations

@@ -11,7 +11,7 @@ from urllib.parse import urlsplit
 import requests
 from build_stack import place
 from builders import absent, free_port
-from programs import Program, answers, http, wait_until
+from programs import Program, answers, http
 
 DEPLOY = Path(__file__).resolve().parent.parent.parent / "deploy"
 TOKEN = "a-token-of-the-tests"
@@ -146,9 +146,3 @@ def post_logs(url, *, token=None, verify=True, attributes=(), resource=()):
         return http.post(f"{url}/v1/logs", json=body, headers=headers, verify=verify, timeout=30).status_code
     except requests.RequestException:
         return None
-
-
-__all__ = [
-    *("CAPACITY", "DEPLOY", "QUEUED", "REFUSED", "SENT", "TOKEN", "Collector", "Kafka", "Prometheus"),
-    *("configurations", "metrics", "part", "post_logs", "wait_until"),
-]

@@ -68,8 +68,9 @@ class TestWay:
         assert log.body == f"{ID.rpartition('/')[2]} user=ada n={2**53} kernel.name=python3"
         assert (log.resource["service.name"], log.severity_text) == ("app", "INFO")
 
-    def test_event_file_arrives_as_if_it_had_been_sent(self, agent, loki, tmp_path):
-        """Lines that a FileHandler has written have the names of OTLPHandler's records; a null stays, and is empty."""
+    @pytest.mark.usefixtures("agent")
+    def test_event_file_arrives_as_if_it_had_been_sent(self, loki, tmp_path):
+        """Lines that a FileHandler has written have the names of OTLPHandler's records; a null stays null."""
         (tmp_path / "events").mkdir()
         handler = logging.FileHandler(tmp_path / "events" / "app.jsonl", encoding="utf-8")
         log = EventLog(handlers=[handler], allowed_schemas=["*"])

@@ -2,7 +2,8 @@
 
 import pytest
 from builders import ID
-from stack import TOKEN, Collector, Kafka, wait_until
+from programs import wait_until
+from stack import TOKEN, Collector, Kafka
 
 HEADERS = {"authorization": f"Bearer {TOKEN}"}
 

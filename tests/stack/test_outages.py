@@ -6,7 +6,8 @@ from http.server import BaseHTTPRequestHandler
 
 import pytest
 from builders import serving
-from stack import QUEUED, REFUSED, SENT, TOKEN, Collector, post_logs, wait_until
+from programs import wait_until
+from stack import QUEUED, REFUSED, SENT, TOKEN, Collector, post_logs
 
 COUNT = 300
 
