@@ -1,7 +1,6 @@
-"""Makes dashboards/*.json, with Grafana's own types. Run it again after a change:
+"""Makes dashboards/*.json, with Grafana's own types. Run it again after a change.
 
-pip install grafana-foundation-sdk==1769699998!10.1.0
-python deploy/grafana/dashboards.py
+Wants `pip install "grafana-foundation-sdk==1769699998!10.1.0"`.
 """
 
 from __future__ import annotations

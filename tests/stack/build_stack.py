@@ -1,10 +1,11 @@
-"""Set up the real parts of the tests in this folder: the Collector, Prometheus, Kafka; with a wheel, JupyterHub too.
+"""Set up the real parts of the tests in this folder: what deploy/ uses; with a wheel, JupyterHub too.
 
     python tests/stack/build_stack.py [wheel]
 
-The Collector is made by its own builder of what collector.yaml lists, Prometheus from its module; both want Go.
-Kafka's jars want Maven. All are kept outside the checkout, below JUPYTER_OTEL_STACK or the user's cache, each
-under a hash of what describes it, and made again only when that changes.
+Each part is made from the folder of its name: the Collector by its own builder of what manifest.yaml lists,
+Prometheus and the Compose specification's loader by Go from their modules, Kafka of jars by Maven, Grafana's parser of
+LogQL by npm. All are kept outside the checkout, below JUPYTER_OTEL_STACK or the user's cache, each under a hash of its
+folder, and made again only when that changes.
 """
 
 from __future__ import annotations
@@ -23,47 +24,42 @@ CACHE = Path(
     os.environ.get("JUPYTER_OTEL_STACK")
     or Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "jupyter-otel-telemetry" / "stack"
 )
+FLAGS = ["-v", "-mod=mod", "-trimpath", "-ldflags=-s -w"]
 BUILDER = "go.opentelemetry.io/collector/cmd/builder@v0.160.0"
-DESCRIPTIONS = {"collector": "collector.yaml", "prometheus": "prometheus/go.mod", "kafka": "kafka/pom.xml"}
+COMMANDS = {
+    "collector": [
+        ["go", "run", BUILDER, "--skip-compilation", "--config=manifest.yaml"],
+        ["go", "build", "-C", "source", *FLAGS, "-o", "../otelcol", "."],
+    ],
+    # Its page is not in the module, and what finds targets in clouds is not needed.
+    "prometheus": [
+        ["go", "build", *FLAGS, "-tags=remove_all_sd", "-o", ".", "github.com/prometheus/prometheus/cmd/prometheus"]
+    ],
+    "compose": [["go", "build", *FLAGS, "-o", "compose", "."]],
+    "kafka": [["mvn", "--quiet", "--batch-mode", "dependency:copy-dependencies", "-DoutputDirectory=jars"]],
+    "logql": [["npm", "install", "--silent", "--no-audit", "--no-fund"]],
+}
 PROGRESS_S = 20
 
 
 def place(name):
     """Return where a part is, or will be: its name has a hash of what it is made from."""
-    description = (HERE / DESCRIPTIONS[name]).read_bytes() + BUILDER.encode()
-    return CACHE / f"{name}-{hashlib.sha256(description).hexdigest()[:12]}"
+    digest = hashlib.sha256(repr(COMMANDS[name]).encode())
+    for path in sorted((HERE / name).iterdir()):
+        digest.update(path.read_bytes())
+    return CACHE / f"{name}-{digest.hexdigest()[:12]}"
 
 
-def make_collector(folder):
-    manifest = (HERE / DESCRIPTIONS["collector"]).read_text()
-    (folder / "manifest.yaml").write_text(manifest.replace("dist:\n", f"dist:\n  output_path: {folder}\n"))
-    run("go", "run", BUILDER, "--skip-compilation", f"--config={folder / 'manifest.yaml'}", cwd=folder)
-    run("go", "build", "-v", "-trimpath", "-ldflags=-s -w", "-o", "otelcol", ".", cwd=folder)
-
-
-def make_prometheus(folder):
-    shutil.copy(HERE / DESCRIPTIONS["prometheus"], folder)
-    # Its page is not in the module, and what finds targets in clouds is not needed.
-    options = ["-v", "-mod=mod", "-trimpath", "-tags=remove_all_sd", "-ldflags=-s -w"]
-    run("go", "build", *options, "-o", "prometheus", "github.com/prometheus/prometheus/cmd/prometheus", cwd=folder)
-
-
-def make_kafka(folder):
-    shutil.copy(HERE / DESCRIPTIONS["kafka"], folder)
-    run("mvn", "--quiet", "--batch-mode", "dependency:copy-dependencies", f"-DoutputDirectory={folder}", cwd=folder)
-
-
-def make(name, maker):
-    if place(name).exists():
-        return
+def make(name):
     CACHE.mkdir(parents=True, exist_ok=True)
+    say(f"making {name}, once")
     began_s = time.monotonic()
-    say(f"making {name}, once: some minutes")
     # Beside its place, so that it is there as a whole or not at all.
     with tempfile.TemporaryDirectory(dir=CACHE, prefix=f"{name}-unfinished-") as folder:
-        maker(Path(folder))
-        Path(folder).rename(place(name))
-        Path(folder).mkdir()  # for what removes it
+        made = shutil.copytree(HERE / name, Path(folder) / name)
+        for command in COMMANDS[name]:
+            run(*command, cwd=made)
+        made.rename(place(name))
     say(f"made {name} in {time.monotonic() - began_s:.0f} s")
 
 
@@ -89,11 +85,12 @@ def say(text):
 
 def make_all():
     """Make what can be made. What is absent then is skipped by its tests, or fails them, as they know better."""
-    for name, maker in [("collector", make_collector), ("prometheus", make_prometheus), ("kafka", make_kafka)]:
-        try:
-            make(name, maker)
-        except (OSError, subprocess.SubprocessError) as error:
-            say(str(error))
+    for name in COMMANDS:
+        if not place(name).exists():
+            try:
+                make(name)
+            except (OSError, subprocess.SubprocessError) as error:
+                say(str(error))
 
 
 def make_hub(wheel):

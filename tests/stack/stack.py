@@ -77,7 +77,7 @@ class Kafka(Program):
     """A Kafka broker of its own, with one partition a topic."""
 
     def __init__(self, folder):
-        java = ["java", "-Xmx256m", "-cp", f"{part('kafka', '')}/*"]
+        java = ["java", "-Xmx256m", "-cp", f"{part('kafka', 'jars')}/*"]
         folder.mkdir()
         self.broker, controller = f"127.0.0.1:{free_port()}", f"127.0.0.1:{free_port()}"
         settings = {
