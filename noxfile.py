@@ -113,7 +113,7 @@ def stack(session: nox.Session) -> None:
     """Run the tests of deploy/ with a real Collector, Prometheus, Kafka and JupyterHub."""
     _install(session, "test", "--upgrade", "-r", "tests/stack/requirements.txt")
     session.run("python", "tests/stack/build_stack.py", _wheel(session))
-    session.run("pytest", *(session.posargs or ["--numprocesses=2", "tests/stack"]))
+    session.run("pytest", *(session.posargs or ["--numprocesses=2", "--dist=loadfile", "tests/stack"]))
 
 
 @nox.session

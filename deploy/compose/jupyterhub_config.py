@@ -9,8 +9,8 @@ c = get_config()  # noqa: F821 - JupyterHub's
 
 # Where events go is in OTEL_EXPORTER_OTLP_ENDPOINT and OTEL_EXPORTER_OTLP_HEADERS.
 c.EventLogger.handlers = [OTLPHandler(allowed_schemas=["https://schema.jupyter.org/jupyterhub/*"])]
-# What the hub logs as a warning or an error, failed starts too, for which there is no event.
-c.JupyterHub.extra_log_handlers = [OTLPHandler(level="WARNING")]
+# What the hub logs as an error, failed starts too, for which there is no event. It may name users.
+c.JupyterHub.extra_log_handlers = [OTLPHandler(level="ERROR")]
 
 # Users' servers send theirs the same way; see jupyter_server_config.json.
 c.Spawner.environment = {name: value for name, value in os.environ.items() if name.startswith("OTEL_EXPORTER_OTLP_")}

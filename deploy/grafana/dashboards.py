@@ -86,6 +86,11 @@ def _lines(_: str) -> _Panel:
     return logs.Panel().span(24).height(9).show_time(show_time=True).enable_log_details(enable_log_details=True)
 
 
+def _increase(metric: str) -> str:
+    """Return how much a counter has grown; to `increase` alone one that has just begun has not."""
+    return f"({metric} unless {metric} offset $__range) or increase({metric}[$__range])"
+
+
 HUB_ACTIVITY: Final = [
     Show(
         "Servers running",
@@ -192,13 +197,13 @@ PIPELINE_HEALTH: Final = [
         "Refused for good",
         "Records in requests that the next stage refused for good in the time shown, so that they are lost. The "
         "collector's log says why.",
-        "sum(increase(otelcol_exporter_send_failed_log_records[$__range]))",
+        f"sum({_increase('otelcol_exporter_send_failed_log_records')})",
         source=PROMETHEUS,
     ),
     Show(
         "Not accepted",
         "Records that a collector did not take in the time shown, for want of memory or room; the sender keeps them.",
-        "sum(increase(otelcol_receiver_refused_log_records[$__range]))",
+        f"sum({_increase('otelcol_receiver_refused_log_records')})",
         source=PROMETHEUS,
     ),
     Show(

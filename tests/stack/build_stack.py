@@ -3,9 +3,9 @@
     python tests/stack/build_stack.py [wheel]
 
 Each part is made from the folder of its name: the Collector by its own builder of what manifest.yaml lists,
-Prometheus and the Compose specification's loader by Go from their modules, Kafka of jars by Maven, Grafana's parser of
-LogQL by npm. All are kept outside the checkout, below JUPYTER_OTEL_STACK or the user's cache, each under a hash of its
-folder, and made again only when that changes.
+Prometheus and the Compose specification's loader by Go from their modules, Kafka of jars by Maven, Grafana's parser
+of LogQL by npm. All are kept outside the checkout, below JUPYTER_OTEL_STACK or the user's cache, each under a hash
+of its folder, and made again only when that changes.
 """
 
 from __future__ import annotations
@@ -98,7 +98,7 @@ def make_hub(wheel):
     from prepare import ENVIRONMENTS, install_proxy, make_environment
 
     try:
-        make_environment("hub5", ENVIRONMENTS["hub5"], [str(Path(wheel).absolute())])
+        make_environment("hub5", [*ENVIRONMENTS["hub5"], "ipykernel"], [str(Path(wheel).absolute())])
         install_proxy()
     except (OSError, subprocess.SubprocessError) as error:
         say(str(error))

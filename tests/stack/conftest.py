@@ -1,7 +1,10 @@
 """Fixtures of the way from an application to where events are kept."""
 
+import gzip
+from http.server import BaseHTTPRequestHandler
+
 import pytest
-from builders import ID
+from builders import ID, serving
 from programs import starter
 from stack import Collector
 
@@ -48,3 +51,21 @@ def record(request):
         return handler.force_flush(30)
 
     return record
+
+
+@pytest.fixture(scope="module")
+def choosy_loki():
+    """A Loki that refuses requests with a certain word for good, as the real one does what is too old."""
+
+    class Choosy(BaseHTTPRequestHandler):
+        def do_POST(self):
+            body = self.rfile.read(int(self.headers["Content-Length"]))
+            accepted = b"refuse-me" not in gzip.decompress(body)
+            self.send_response(204 if accepted else 400)
+            self.end_headers()
+
+        def log_message(self, *_):
+            pass
+
+    with serving(Choosy) as server:
+        yield server

@@ -103,15 +103,15 @@ class Kafka(Program):
 
 
 class Prometheus(Program):
-    """A Prometheus with the configuration of deploy/prometheus, whose targets are replaced."""
+    """A Prometheus with the configuration of deploy/prometheus, but for its targets, and in a hurry."""
 
-    def __init__(self, folder, targets):
+    def __init__(self, folder, *targets):
         folder.mkdir()
         text = (DEPLOY / "prometheus" / "prometheus.yaml").read_text()
-        for name, target in targets.items():
-            assert name in text
-            text = text.replace(name, target)
-        (folder / "prometheus.yaml").write_text(text.replace("scrape_interval: 30s", "scrape_interval: 1s"))
+        for own, replaced in {'"gateway:8888"': ", ".join(targets), "interval: 30s": "interval: 1s"}.items():
+            assert own in text
+            text = text.replace(own, replaced)
+        (folder / "prometheus.yaml").write_text(text)
         (folder / "rules.yaml").write_text((DEPLOY / "prometheus" / "rules.yaml").read_text())
         self.url = f"http://127.0.0.1:{free_port()}"
         options = [f"--config.file={folder / 'prometheus.yaml'}", f"--storage.tsdb.path={folder / 'data'}"]
@@ -122,17 +122,19 @@ class Prometheus(Program):
         self.wait_until(lambda: answers(f"{self.url}/-/ready"), "Prometheus is ready")
 
     def query(self, expression):
-        """Return the result as a mapping from labels, without the metric's name, to values."""
+        """Return labels and value of each series."""
         answer = http.get(f"{self.url}/api/v1/query", params={"query": expression}, timeout=30)
         assert answer.ok, answer.text
         return [(item["metric"], float(item["value"][1])) for item in answer.json()["data"]["result"]]
 
-    def rules(self):
+    def alerts(self):
+        """Return the instances that each alert fires for, or will when all stays as it is."""
         groups = http.get(f"{self.url}/api/v1/rules", timeout=30).json()["data"]["groups"]
-        return {rule["name"]: rule for group in groups for rule in group["rules"]}
+        rules = [rule for group in groups for rule in group["rules"]]
+        return {rule["name"]: {alert["labels"]["instance"] for alert in rule["alerts"]} for rule in rules}
 
 
-def post_logs(url, *, token=None, verify=True, attributes=(), resource=()):
+def post_logs(url, *, token=None, verify=True, attributes=(), resource=(), timeout_s=30):
     """Send a request with one log, and return the answer's status; None: there was no answer."""
 
     def pairs(mapping):
@@ -143,6 +145,6 @@ def post_logs(url, *, token=None, verify=True, attributes=(), resource=()):
     body = {"resourceLogs": [{"resource": {"attributes": pairs(resource)}, "scopeLogs": scopes}]}
     headers = {"Authorization": f"Bearer {token}"} if token else {}
     try:
-        return http.post(f"{url}/v1/logs", json=body, headers=headers, verify=verify, timeout=30).status_code
+        return http.post(f"{url}/v1/logs", json=body, headers=headers, verify=verify, timeout=timeout_s).status_code
     except requests.RequestException:
         return None

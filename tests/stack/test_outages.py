@@ -1,11 +1,7 @@
 """What is not lost, and what is said, when the next stage is away."""
 
-import gzip
 import signal
-from http.server import BaseHTTPRequestHandler
 
-import pytest
-from builders import serving
 from programs import wait_until
 from stack import QUEUED, REFUSED, SENT, TOKEN, Collector, post_logs
 
@@ -73,23 +69,6 @@ class TestEverythingKilled:
 
 
 class TestRefusal:
-    @pytest.fixture
-    def choosy_loki(self):
-        """A Loki that refuses requests with a certain word for good, as the real one does what is too old."""
-
-        class Choosy(BaseHTTPRequestHandler):
-            def do_POST(self):
-                body = self.rfile.read(int(self.headers["Content-Length"]))
-                accepted = b"refuse-me" not in gzip.decompress(body)
-                self.send_response(204 if accepted else 400)
-                self.end_headers()
-
-            def log_message(self, *_):
-                pass
-
-        with serving(Choosy) as server:
-            yield server
-
     def test_is_counted_and_holds_up_nothing(self, choosy_loki, started, tmp_path):
         """One request is refused: it is counted and logged, and the next one arrives."""
         env = {"LOKI_URL": choosy_loki.url}
