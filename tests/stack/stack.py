@@ -134,8 +134,11 @@ class Prometheus(Program):
         return {rule["name"]: {alert["labels"]["instance"] for alert in rule["alerts"]} for rule in rules}
 
 
-def post_logs(url, *, token=None, verify=True, attributes=(), resource=(), timeout_s=30):
-    """Send a request with one log, and return the answer's status; None: there was no answer."""
+def post_logs(url, *, token=None, verify=True, attributes=(), resource=(), timeout_s=30, source=None):
+    """Send a request with one log, and return the answer's status; None: there was no answer.
+
+    `source` is the address that it comes from.
+    """
 
     def pairs(mapping):
         return [{"key": name, "value": {"stringValue": value}} for name, value in dict(mapping).items()]
@@ -144,7 +147,24 @@ def post_logs(url, *, token=None, verify=True, attributes=(), resource=(), timeo
     scopes = [{"logRecords": [log]}]
     body = {"resourceLogs": [{"resource": {"attributes": pairs(resource)}, "scopeLogs": scopes}]}
     headers = {"Authorization": f"Bearer {token}"} if token else {}
-    try:
-        return http.post(f"{url}/v1/logs", json=body, headers=headers, verify=verify, timeout=timeout_s).status_code
-    except requests.RequestException:
-        return None
+    with requests.Session() as session:
+        session.trust_env = False
+        if source is not None:
+            session.mount("http://", _From(source))
+        try:
+            return session.post(
+                f"{url}/v1/logs", json=body, headers=headers, verify=verify, timeout=timeout_s
+            ).status_code
+        except requests.RequestException:
+            return None
+
+
+class _From(requests.adapters.HTTPAdapter):
+    """Connects from a certain address."""
+
+    def __init__(self, source):
+        self._source = source
+        super().__init__()
+
+    def init_poolmanager(self, *arguments, **options):
+        super().init_poolmanager(*arguments, source_address=(self._source, 0), **options)
