@@ -6,6 +6,7 @@ import re
 import subprocess
 
 import pytest
+import yaml
 from builders import ID
 from stack import DEPLOY, TOKEN, configurations, part, post_logs
 
@@ -46,6 +47,14 @@ class TestConfiguration:
 
         assert [name for name in used if not re.search(rf"\b{name}\b", head)] == []
         assert [default for default in used.values() if default not in head] == []
+
+    @pytest.mark.parametrize("path", FILES, ids=lambda path: path.stem)
+    def test_never_gives_up(self, path):
+        """By default the Collector drops what it could not send for five minutes."""
+        exporters = yaml.safe_load(path.read_text()).get("exporters", {})
+        patience = [options["retry_on_failure"] for name, options in exporters.items() if name != "debug"]
+
+        assert all(options == {"max_elapsed_time": 0} for options in patience)
 
 
 class TestWay:
@@ -122,6 +131,14 @@ class TestOddEvents:
             if name not in own and repr(value) != repr(through.attributes[name])
         ] == []
         assert through.body == direct.body
+
+    def test_larger_than_a_request_may_be_is_refused(self, agent, loki, record):
+        """20 MiB is too much for the agent: the application is told, and nothing else is lost."""
+        assert not record(agent.endpoint, {"text": "x" * 11_000_000})
+        assert record(agent.endpoint, {"text": "fine"})
+        (log,) = loki.wait_for(1, 30)
+
+        assert log.attributes["jupyter.event.text"] == "fine"
 
     def test_name_that_loki_cannot_have_is_left_out(self, gateway, loki):
         """Such a name would cost the whole request its place; what else the record has arrives."""

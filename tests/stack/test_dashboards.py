@@ -71,8 +71,8 @@ c.Spawner.pre_spawn_hook = refuse
 
 
 @pytest.fixture(scope="module")
-def day(start_in_module, tmp_path_factory):
-    """What a gateway had to hand to Loki after a day at a hub with the configuration of deploy/compose.
+def day(start_in_module, tmp_path_factory, certificate):
+    """What had come through agent and gateway after a day at a hub with the configuration of deploy/compose.
 
     Ada has started and stopped her server, twice, saved two files, used two kernels and asked for one that there is
     not. Bob has started his. Carol could not.
@@ -82,10 +82,13 @@ def day(start_in_module, tmp_path_factory):
     servers.mkdir()
     (servers / "jupyter_server_config.json").write_text((DEPLOY / "compose/jupyter_server_config.json").read_text())
     with OTLPReceiver() as loki:
-        gateway = start_in_module(Collector, "gateway plain", folder / "gateway", {"LOKI_URL": loki.endpoint})
+        tls = {"TLS_CERT_FILE": certificate.cert, "TLS_KEY_FILE": certificate.key}
+        gateway = start_in_module(Collector, "gateway", folder / "gateway", {"LOKI_URL": loki.endpoint} | tls)
+        where = {"GATEWAY_URL": gateway.endpoint, "GATEWAY_CA_FILE": certificate.cert}
+        agent = start_in_module(Collector, "agent", folder / "agent", where)
         env = {
             "JUPYTERHUB_PASSWORD": "a-password-of-the-tests",
-            "OTEL_EXPORTER_OTLP_ENDPOINT": gateway.endpoint,
+            "OTEL_EXPORTER_OTLP_ENDPOINT": agent.endpoint,
             "OTEL_EXPORTER_OTLP_HEADERS": f"authorization=Bearer%20{TOKEN}",
         }
         config = (DEPLOY / "compose/jupyterhub_config.py").read_text() + NOT_FOR_CAROL
@@ -123,6 +126,27 @@ def spend_day(hub):
 
 def in_order(series):
     return sorted(series, key=str)
+
+
+class TestWay:
+    def test_event_of_a_real_hub_is_found_again(self, day):
+        """By schema, version, name, user and service, as LogQL asks for them."""
+        selector = (
+            '{service_name="jupyterhub"} | jupyter_schema_id="' + SERVER_ACTION + '" | jupyter_schema_version="1"'
+        )
+        found = ask(
+            f'{selector} | event_name="{SERVER_ACTION}" | jupyter_event_username="bob"', day.entries, day.end_s
+        )
+
+        assert [e.line for e in found] == ['server-action action=start username=bob servername=""']
+        assert found[0].labels["severity_text"] == "INFO"
+
+    def test_event_of_a_user_s_server_says_whose_it_is(self, day):
+        """Since the configuration of deploy/compose wants names."""
+        (failed,) = ask(QUERIES["Latest kernel errors"], day.entries, day.end_s)
+
+        assert failed.labels["user_name"] == "ada"
+        assert failed.indexed == {"service_name": "jupyterhub-singleuser"}
 
 
 class TestPanels:
