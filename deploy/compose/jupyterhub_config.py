@@ -7,8 +7,10 @@ from jupyter_otel_telemetry import OTLPHandler
 
 c = get_config()  # noqa: F821 - JupyterHub's
 
-# Where events go is in OTEL_EXPORTER_OTLP_ENDPOINT and OTEL_EXPORTER_OTLP_HEADERS.
-c.EventLogger.handlers = [OTLPHandler(allowed_schemas=["https://schema.jupyter.org/jupyterhub/*"])]
+# OTEL_EXPORTER_OTLP_ENDPOINT and OTEL_EXPORTER_OTLP_HEADERS say where events go; until they are there, they are on disk.
+c.EventLogger.handlers = [
+    OTLPHandler(allowed_schemas=["https://schema.jupyter.org/jupyterhub/*"], spool=Path.cwd() / "events")
+]
 # What the hub logs as an error, failed starts too, for which there is no event. It may name users.
 c.JupyterHub.extra_log_handlers = [OTLPHandler(level="ERROR")]
 

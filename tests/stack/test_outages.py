@@ -1,8 +1,9 @@
 """What is not lost, and what is said, when the next stage is away."""
 
 import signal
+import sys
 
-from programs import wait_until
+from programs import Program, wait_until
 from stack import QUEUED, REFUSED, SENT, TOKEN, Collector, post_logs
 
 COUNT = 300
@@ -66,6 +67,45 @@ class TestEverythingKilled:
         gateway.again(started)
 
         assert sorted(set(arrived(loki, 2 * COUNT))) == list(range(2 * COUNT))
+
+
+APPLICATION = """
+import os, signal, sys
+
+from jupyter_otel_telemetry import EventLog, OTLPHandler
+
+handler = OTLPHandler(spool="events", certificate_file=os.environ["CERTIFICATE"])
+log = EventLog(handlers=[handler], allowed_schemas=["*"])
+log.register_schema({"$id": "https://example.org/anything", "version": 1, "type": "object"})
+for number in range(*map(int, sys.argv[1:])):
+    log.record_event("https://example.org/anything", 1, {"n": number})
+if os.environ.get("DIE"):
+    os.kill(os.getpid(), signal.SIGKILL)
+handler.force_flush(30)
+"""
+
+
+class TestApplicationKilledWhileTheGatewayIsDown:
+    def test_no_event_is_missing(self, gateway, loki, started, tmp_path, certificate):
+        """What it has recorded is in its spool; the next one sends it, too."""
+        env = {"OTEL_EXPORTER_OTLP_ENDPOINT": gateway.endpoint, "CERTIFICATE": certificate.cert}
+        env |= {"OTEL_EXPORTER_OTLP_HEADERS": f"authorization=Bearer%20{TOKEN}"}
+        gateway.stop()
+        first = run_application(0, COUNT, tmp_path, env | {"DIE": "1"})
+        gateway.again(started)
+        second = run_application(COUNT, 2 * COUNT, tmp_path, env)
+
+        assert (first, second) == (-signal.SIGKILL, 0)
+        assert sorted(set(arrived(loki, 2 * COUNT))) == list(range(2 * COUNT))
+
+
+def run_application(first, last, folder, env):
+    application = Program([sys.executable, "-c", APPLICATION, str(first), str(last)], folder / "application", env)
+    try:
+        return application.process.wait(60)
+    finally:
+        print(application.output)  # noqa: T201 - where the test fails
+        application.kill()
 
 
 class TestRefusal:
