@@ -7,7 +7,7 @@ from jupyter_otel_telemetry import OTLPHandler
 
 c = get_config()  # noqa: F821 - JupyterHub's
 
-# OTEL_EXPORTER_OTLP_ENDPOINT and OTEL_EXPORTER_OTLP_HEADERS say where events go; until they are there, they are on disk.
+# Where events go is in OTEL_EXPORTER_OTLP_ENDPOINT and OTEL_EXPORTER_OTLP_HEADERS; on the way they are on disk.
 c.EventLogger.handlers = [
     OTLPHandler(allowed_schemas=["https://schema.jupyter.org/jupyterhub/*"], spool=Path.cwd() / "events")
 ]
