@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import importlib
+import os
 import re
 import subprocess
+import sys
 import time
 from pathlib import Path
 from urllib.parse import urlsplit
 
+import pytest
 import requests
 from build_stack import place
 from builders import absent, free_port
@@ -25,6 +29,14 @@ def part(name, program):
     if not path.exists():
         absent(f"{name} of tests/stack/build_stack.py")
     return path
+
+
+def load_dashboards():
+    """Return deploy/grafana/dashboards.py as a module."""
+    sys.path.append(str(DEPLOY / "grafana"))
+    if os.environ.get("CI") == "true":
+        return importlib.import_module("dashboards")
+    return pytest.importorskip("dashboards", reason="grafana-foundation-sdk is absent")
 
 
 def configurations(names):

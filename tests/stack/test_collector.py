@@ -8,7 +8,7 @@ import subprocess
 import pytest
 import yaml
 from builders import ID
-from stack import DEPLOY, TOKEN, configurations, part, post_logs
+from stack import DEPLOY, TOKEN, Collector, configurations, part, post_logs
 
 from jupyter_otel_telemetry import EventLog
 
@@ -100,6 +100,23 @@ class TestWay:
         assert arrived.severity_text == "INFO"
         assert arrived.resource["service.name"] == "filing"
         assert arrived.timestamp_ns < arrived.observed_timestamp_ns
+
+
+class Dev(Collector):
+    """The one that nobody asks how it is."""
+
+    def wait_until_ready(self):
+        self.wait_until(lambda: "Everything is ready" in self.output, "the collector is ready")
+
+
+class TestDev:
+    def test_prints_what_arrives(self, started, record, tmp_path):
+        """Every attribute, for a developer to read."""
+        dev = started(Dev, "dev", tmp_path / "dev")
+        assert record(dev.endpoint, {"user": "ada"})
+        dev.wait_until(lambda: "jupyter.event.user: Str(ada)" in dev.output, "the event is shown")
+
+        assert f"EventName: {ID}" in dev.output
 
 
 ODD = {

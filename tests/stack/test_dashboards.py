@@ -1,7 +1,6 @@
 """deploy/grafana and Loki's alerts: a day at a hub, and what is said of it."""
 
 import json
-import sys
 import time
 from dataclasses import replace
 from types import SimpleNamespace
@@ -11,12 +10,11 @@ import requests
 import yaml
 from programs import Hub, wait_until
 from queries import ask, entry, parse
-from stack import DEPLOY, TOKEN, Collector
+from stack import DEPLOY, TOKEN, Collector, load_dashboards
 
 from jupyter_otel_telemetry.receiver import OTLPReceiver
 
-sys.path.append(str(DEPLOY / "grafana"))
-dashboards = pytest.importorskip("dashboards", reason="grafana-foundation-sdk is absent")
+dashboards = load_dashboards()
 
 RULES = yaml.safe_load((DEPLOY / "loki/rules/fake/rules.yaml").read_text())["groups"][0]["rules"]
 ALERTS = {rule["alert"]: rule["expr"] for rule in RULES}

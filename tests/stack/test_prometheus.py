@@ -1,15 +1,13 @@
 """deploy/prometheus and the panels that ask it: what collectors say of themselves, and what is made of it."""
 
-import sys
 from types import SimpleNamespace
 
 import pytest
 from builders import free_port
 from programs import wait_until
-from stack import CAPACITY, DEPLOY, QUEUED, REFUSED, SENT, TOKEN, Collector, Prometheus, post_logs
+from stack import CAPACITY, QUEUED, REFUSED, SENT, TOKEN, Collector, Prometheus, load_dashboards, post_logs
 
-sys.path.append(str(DEPLOY / "grafana"))
-dashboards = pytest.importorskip("dashboards", reason="grafana-foundation-sdk is absent")
+dashboards = load_dashboards()
 
 PANELS = {
     show.title: show.query
