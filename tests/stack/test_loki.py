@@ -27,7 +27,7 @@ class TestLoki:
         assert hours(LOKI["querier"]["query_ingesters_within"]) > hours(LOKI["ingester"]["max_chunk_age"])
 
     def test_nothing_is_refused_for_its_age_before_it_would_be_deleted(self):
-        """A spool may be as old as it likes, as long as its events would still be kept."""
+        """By its age alone: how far an event may be behind others of its service is another setting."""
         limits = LOKI["limits_config"]
 
         assert limits["reject_old_samples_max_age"] == limits["retention_period"]
