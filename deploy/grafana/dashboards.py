@@ -127,7 +127,7 @@ HUB_ACTIVITY: Final = [
     Show(
         "Length of the last session",
         "From the last start to the last stop of each server in the time shown; servers that run are left out.",
-        f"({LAST_STOP} - {LAST_START}) > 0",
+        f"({LAST_STOP} - {LAST_START}) >= 0",
         kind="bars",
         unit="s",
         legend="{{jupyter_event_username}} {{jupyter_event_servername}}",

@@ -10,6 +10,7 @@ import json
 import re
 import subprocess
 from dataclasses import dataclass
+from operator import ge, gt
 
 from stack import part
 
@@ -127,8 +128,8 @@ class Asked:
         pairs = [(labels, value, other) for labels, value in left for other in _matching(labels, right)]
         if operator[0] == "Sub":
             return [(labels, value - other) for labels, value, other in pairs]
-        assert operator[0] == "Gtr"
-        return [(labels, value) for labels, value, other in pairs if value > other]
+        passes = {"Gtr": gt, "Gte": ge}[operator[0]]
+        return [(labels, value) for labels, value, other in pairs if passes(value, other)]
 
     def _range(self, tree):
         (duration,) = _one(tree[1:], "Range")[1:]
