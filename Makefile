@@ -2,7 +2,7 @@ PYTHON ?= python3
 TOOLS := .cache/tools
 NOX := $(TOOLS)/bin/nox
 
-.PHONY: help demo test lint bench clean
+.PHONY: help demo test lint bench stack clean
 .DEFAULT_GOAL := help
 
 help:  ## Show what can be made
@@ -12,10 +12,13 @@ demo: $(NOX)  ## A day of events, to a file and to an OTLP receiver, on this mac
 	@$(NOX) --session demo
 
 test: $(NOX)  ## Everything: lint, types, and all tests on each Python that is here
-	@$(NOX) --session lint tests lowest chaos jupyter
+	@$(NOX) --session lint tests lowest chaos jupyter stack
 
 lint: $(NOX)  ## ruff and mypy
 	@$(NOX) --session lint
+
+stack:  ## The Collector, Prometheus and Kafka that the tests of deploy/ run, made once and kept in your cache
+	@$(PYTHON) tests/stack/build_stack.py
 
 bench: $(NOX)  ## Time against the peers, in one run
 	@$(NOX) --session bench

@@ -43,11 +43,8 @@ def _pytest(session: nox.Session, suite: str = "newest") -> None:
     session.run("python", "tests/fetch_suite.py", env=env)
     if agent := _collector(session):
         env["ROTEL_AGENT"] = agent
-    session.run(
-        "pytest",
-        *(session.posargs or ["--numprocesses=auto", "--ignore=tests/jupyter", "--ignore=tests/chaos"]),
-        env=env,
-    )
+    apart = [f"--ignore=tests/{name}" for name in ("chaos", "jupyter", "stack")]
+    session.run("pytest", *(session.posargs or ["--numprocesses=auto", *apart]), env=env)
 
 
 def _collector(session: nox.Session) -> str | None:
@@ -72,9 +69,11 @@ def _collector(session: nox.Session) -> str | None:
 def lint(session: nox.Session) -> None:
     """Check style, types, and that the documentation builds."""
     _install(session, "test,docs", "ruff==0.17.*", "mypy==2.*", "types-PyYAML", "types-jsonschema", "types-protobuf")
+    session.install("-r", "tests/stack/requirements.txt")
     session.run("ruff", "check")
     session.run("ruff", "format", "--check")
     session.run("mypy")
+    session.run("mypy", "deploy/grafana/dashboards.py")
     session.run("mkdocs", "build", "--quiet", "--site-dir", str(Path(session.create_tmp()).resolve() / "site"))
 
 
@@ -107,6 +106,14 @@ def jupyter(session: nox.Session) -> None:
     session.run("python", "tests/jupyter/prepare.py", _wheel(session))
     env = {"ROTEL_AGENT": agent} if (agent := _collector(session)) else {}
     session.run("pytest", *(session.posargs or ["--numprocesses=2", "tests/jupyter"]), env=env)
+
+
+@nox.session(python=PYTHONS[-1])
+def stack(session: nox.Session) -> None:
+    """Run the tests of deploy/ with a real Collector, Prometheus, Kafka and JupyterHub."""
+    _install(session, "test", "--upgrade", "-r", "tests/stack/requirements.txt")
+    session.run("python", "tests/stack/build_stack.py", _wheel(session))
+    session.run("pytest", *(session.posargs or ["--numprocesses=2", "--dist=loadfile", "tests/stack"]))
 
 
 @nox.session

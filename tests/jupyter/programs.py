@@ -9,7 +9,7 @@ import signal
 import subprocess
 import sys
 import time
-from contextlib import suppress
+from contextlib import ExitStack, suppress
 from pathlib import Path
 
 import requests
@@ -94,6 +94,23 @@ class Program:
             with suppress(OSError):
                 if folder.name.isdigit() and wanted in (folder / "environ").read_bytes().split(b"\0"):
                     yield int(folder.name)
+
+
+def starter():
+    """Make a function that starts a program, such as `Hub`, and waits until it is ready; at the end, kill all.
+
+    What they print is shown where a test fails.
+    """
+    with ExitStack() as stack:
+
+        def start(program, *arguments, **options):
+            running = program(*arguments, **options)
+            stack.callback(lambda: print(f"--- output of {type(running).__name__} ---\n{running.output}"))  # noqa: T201
+            stack.callback(running.kill)
+            running.wait_until_ready()
+            return running
+
+        yield start
 
 
 def answers(url):
