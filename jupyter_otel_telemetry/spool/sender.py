@@ -9,8 +9,6 @@ import time
 from contextlib import suppress
 from typing import TYPE_CHECKING, Final
 
-from opentelemetry.instrumentation.utils import suppress_instrumentation
-
 from jupyter_otel_telemetry.spool.courier import Backoff
 from jupyter_otel_telemetry.spool.transport import DOUBTFUL
 
@@ -128,6 +126,9 @@ class Sender:
             self._store.close()
 
     def _run(self) -> None:
+        # Late, since it fails where OTEL_PROPAGATORS names what is not here, and commands look at spools without.
+        from opentelemetry.instrumentation.utils import suppress_instrumentation  # noqa: PLC0415
+
         # What the HTTP library logs must not be sent, which would make it log again.
         with suppress_instrumentation():
             try:
