@@ -17,7 +17,7 @@ from jupyter_otel_telemetry.errors import PolicyError, SchemaSourceError
 from jupyter_otel_telemetry.explain import Destination, explanations
 from jupyter_otel_telemetry.hooks import Listener, Listeners, Modifier, ModifierFailed, Modifiers
 from jupyter_otel_telemetry.jsondata import copy_again
-from jupyter_otel_telemetry.metrics import SchemaAttributes, event_counters, of_schema
+from jupyter_otel_telemetry.metrics import SchemaAttributes, event_counters
 from jupyter_otel_telemetry.privacy import Policy, policies_of
 from jupyter_otel_telemetry.pseudonyms import find_pseudonym_key
 from jupyter_otel_telemetry.record import EventRecord, datetime_to_ns
@@ -116,7 +116,7 @@ class EventLog(LoggingConfigurable):
         self._modifiers = Modifiers(trouble)
         self._listeners = Listeners(trouble)
         self._invalid_events = 0
-        self._attributes = SchemaAttributes()
+        self._counters, self._attributes = event_counters(), SchemaAttributes()
         super().__init__(**kwargs)
         self._policy = self._checked_policy()
 
@@ -311,7 +311,7 @@ class EventLog(LoggingConfigurable):
             if policy is None:
                 return None
         if policy.entry_for(schema_id) is None:
-            event_counters().withheld.add(1, self._attributes.of(self._registry.current, schema_id, version))
+            self._counters.withheld.add(1, self._attributes.of(self._registry.current, schema_id, version))
             return None
         if not (self._dispatcher.handlers or self._listeners):
             return None
@@ -321,7 +321,7 @@ class EventLog(LoggingConfigurable):
         except ModifierFailed:
             return None
         except Exception as error:
-            event_counters().invalid.add(1, self._attributes.of(self._registry.current, schema_id, version))
+            self._counters.invalid.add(1, self._attributes.of(self._registry.current, schema_id, version))
             if self.on_invalid == "raise":
                 raise
             self._log_invalid(error)
@@ -329,9 +329,8 @@ class EventLog(LoggingConfigurable):
         pseudonyms = NO_PATHS
         if redaction is not None:
             event, pseudonyms = redaction.apply(event), redaction.pseudonyms
-        event_type = compiled.event_type
-        self._dispatcher.dispatch(EventRecord(event_type, event, time_ns, pseudonyms))
-        event_counters().recorded.add(1, of_schema(event_type.id, event_type.version_text))
+        self._dispatcher.dispatch(EventRecord(compiled.event_type, event, time_ns, pseudonyms))
+        self._counters.recorded.add(1, compiled.metric_attributes)
         if self._listeners:
             self._listeners.tell(compiled.schema, event)
         return copy_again(event)  # since the record may still be waiting in a queue

@@ -12,6 +12,7 @@ from urllib.parse import urldefrag
 
 from jupyter_otel_telemetry.errors import SchemaConflict, SchemaNotRegistered
 from jupyter_otel_telemetry.jsondata import json_pointer
+from jupyter_otel_telemetry.metrics import of_schema
 from jupyter_otel_telemetry.schema import Schema, parse_schema, version_text
 
 if TYPE_CHECKING:
@@ -36,6 +37,11 @@ class CompiledSchema:
     validator: EventValidator
     event_type: EventType
     documents: SchemaDocuments
+
+    @cached_property
+    def metric_attributes(self) -> Mapping[str, str]:
+        """Under which attributes its events are counted."""
+        return of_schema(self.event_type.id, self.event_type.version_text)
 
     @cached_property
     def flags(self) -> SchemaFlags:

@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 import workers
 from builders import ID
-from receivers import OK, UNAVAILABLE, Reply
+from receivers import OK, UNAVAILABLE, Receiver, Reply, grpc_receiver
 
 WORKERS = Path(workers.__file__)
 
@@ -152,21 +152,15 @@ class TestFork:
 
         assert http.arrived == {"parent": [0, 1, 2], "child": [1, 2]}
 
-    def test_over_grpc(self, receiver, folder):
+    def test_over_grpc(self, folder, monkeypatch):
         """Whose library does not work in forked children: the parent sends what they leave."""
-        if receiver.protocol != "grpc":
-            pytest.skip("HTTP is above")
-        environment = {"OTEL_EXPORTER_OTLP_PROTOCOL": "grpc"}
-        os.environ.update(environment)
-        try:
-            result = run("record_and_fork", receiver.url, folder, "exit")
-        finally:
-            os.environ.pop("OTEL_EXPORTER_OTLP_PROTOCOL")
-        assert result.returncode == 0
-        run("record", receiver.url, folder, "nobody", 1, 0)
-        receiver.wait_for(lambda found: len(found.logs) >= 5)
+        monkeypatch.setenv("OTEL_EXPORTER_OTLP_PROTOCOL", "grpc")
+        with grpc_receiver(Receiver("grpc")) as receiver:
+            assert run("record_and_fork", receiver.url, folder, "exit").returncode == 0
+            run("visit", receiver.url, folder)
+            receiver.wait_for(lambda found: len(found.logs) >= 5)
 
-        assert receiver.arrived == {"parent": [0, 1, 2], "child": [1, 2]}
+            assert receiver.arrived == {"parent": [0, 1, 2], "child": [1, 2]}
 
 
 class TestExit:
