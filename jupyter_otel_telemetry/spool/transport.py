@@ -31,9 +31,8 @@ if TYPE_CHECKING:
 
     from jupyter_otel_telemetry.pipeline import ExporterOptions
 
-__all__ = ["Answer", "Transport", "Verdict", "build_transport"]
+__all__ = ["Answer", "Transport", "build_transport"]
 
-Verdict = str
 ACCEPTED: Final = "accepted"
 RETRY: Final = "retry"
 """Nobody has looked at the records, or not now: the same request may be accepted later."""
@@ -87,7 +86,7 @@ class Answer:
 
     """
 
-    verdict: Verdict
+    verdict: str
     status: str = ""
     reason: str = ""
     retry_after_s: float = 0.0
