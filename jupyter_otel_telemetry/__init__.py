@@ -17,10 +17,10 @@ from typing import TYPE_CHECKING, Any
 from jupyter_otel_telemetry._version import __version__
 from jupyter_otel_telemetry.errors import SchemaConflict, SchemaNotRegistered, SchemaSourceError, TelemetryError
 from jupyter_otel_telemetry.eventlog import EventLog
-from jupyter_otel_telemetry.formatters import JSONLinesFormatter
+from jupyter_otel_telemetry.events.formatters import JSONLinesFormatter
 
 if TYPE_CHECKING:
-    from jupyter_otel_telemetry.otlp import OTLPHandler
+    from jupyter_otel_telemetry.export.handler import OTLPHandler
 
 __all__ = [
     "EventLog",
@@ -37,7 +37,7 @@ __all__ = [
 def __getattr__(name: str) -> Any:
     """Import `OTLPHandler` when it is asked for: OpenTelemetry's handler takes as long as all the rest."""
     if name == "OTLPHandler":
-        from jupyter_otel_telemetry.otlp import OTLPHandler  # noqa: PLC0415
+        from jupyter_otel_telemetry.export.handler import OTLPHandler  # noqa: PLC0415
 
         return OTLPHandler
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -6,8 +6,8 @@ import logging
 from logging.handlers import MemoryHandler, QueueHandler
 from typing import TYPE_CHECKING
 
-from jupyter_otel_telemetry.formatters import JSONLinesFormatter
-from jupyter_otel_telemetry.record import EventRecord
+from jupyter_otel_telemetry.events.formatters import JSONLinesFormatter
+from jupyter_otel_telemetry.events.record import EventRecord
 
 if TYPE_CHECKING:
     from collections.abc import Iterable

@@ -11,18 +11,18 @@ from traitlets import Enum, Unicode, default, observe, validate
 from traitlets.config import Config, LoggingConfigurable
 from traitlets.config.loader import DeferredConfig, LazyConfigValue
 
-from jupyter_otel_telemetry import sources
 from jupyter_otel_telemetry.dispatch import Dispatcher
 from jupyter_otel_telemetry.errors import PolicyError, SchemaSourceError
-from jupyter_otel_telemetry.explain import Destination, explanations
+from jupyter_otel_telemetry.events.record import EventRecord, datetime_to_ns
 from jupyter_otel_telemetry.hooks import Listener, Listeners, Modifier, ModifierFailed, Modifiers
 from jupyter_otel_telemetry.jsondata import copy_again
 from jupyter_otel_telemetry.metrics import SchemaAttributes, event_counters
-from jupyter_otel_telemetry.privacy import Policy, policies_of
-from jupyter_otel_telemetry.pseudonyms import find_pseudonym_key
-from jupyter_otel_telemetry.record import EventRecord, datetime_to_ns
-from jupyter_otel_telemetry.redaction import NO_PATHS
-from jupyter_otel_telemetry.registry import RegisteredSchemas, SchemaRegistry
+from jupyter_otel_telemetry.privacy.explain import Destination, explanations
+from jupyter_otel_telemetry.privacy.policy import Policy, policies_of
+from jupyter_otel_telemetry.privacy.pseudonyms import find_pseudonym_key
+from jupyter_otel_telemetry.privacy.redaction import NO_PATHS
+from jupyter_otel_telemetry.schemas import sources
+from jupyter_otel_telemetry.schemas.registry import RegisteredSchemas, SchemaRegistry
 from jupyter_otel_telemetry.traits import AllowedSchemasTrait, Handlers
 from jupyter_otel_telemetry.trouble import TroubleLog
 
@@ -33,9 +33,9 @@ if TYPE_CHECKING:
 
     from traitlets import Bunch
 
-    from jupyter_otel_telemetry.redaction import Redaction
-    from jupyter_otel_telemetry.registry import CompiledSchema, Schemas
-    from jupyter_otel_telemetry.schema import Schema
+    from jupyter_otel_telemetry.privacy.redaction import Redaction
+    from jupyter_otel_telemetry.schemas.registry import CompiledSchema, Schemas
+    from jupyter_otel_telemetry.schemas.schema import Schema
 
 __all__ = ["EventLog"]
 

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, Generic, TypeVar
 from jupyter_otel_telemetry.jsondata import copy_again
 
 if TYPE_CHECKING:
-    from jupyter_otel_telemetry.schema import Schema
+    from jupyter_otel_telemetry.schemas.schema import Schema
     from jupyter_otel_telemetry.trouble import TroubleLog
 
 __all__ = ["Listener", "Listeners", "Modifier", "ModifierFailed", "Modifiers"]

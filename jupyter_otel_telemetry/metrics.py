@@ -9,15 +9,15 @@ from functools import lru_cache
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 from jupyter_otel_telemetry._version import __version__
-from jupyter_otel_telemetry.record import SCHEMA_ID, SCHEMA_VERSION, SCOPE_NAME
-from jupyter_otel_telemetry.schema import version_text
+from jupyter_otel_telemetry.events.record import SCHEMA_ID, SCHEMA_VERSION, SCOPE_NAME
+from jupyter_otel_telemetry.schemas.schema import version_text
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping
 
     from opentelemetry.metrics import CallbackOptions, Counter, Meter, Observation
 
-    from jupyter_otel_telemetry.registry import Schemas
+    from jupyter_otel_telemetry.schemas.registry import Schemas
 
 __all__ = [
     "EventCounters",

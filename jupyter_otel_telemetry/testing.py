@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from jupyter_otel_telemetry.eventlog import EventLog
-from jupyter_otel_telemetry.receiver import OTLPReceiver
-from jupyter_otel_telemetry.record import EventRecord
+from jupyter_otel_telemetry.events.record import EventRecord
+from jupyter_otel_telemetry.otlp.receiver import OTLPReceiver
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -16,7 +16,7 @@ from builders import ID, absent, free_port, schema
 
 from jupyter_otel_telemetry import EventLog
 from jupyter_otel_telemetry.jsondata import clean_text
-from jupyter_otel_telemetry.receiver import OTLPReceiver
+from jupyter_otel_telemetry.otlp.receiver import OTLPReceiver
 
 
 @pytest.fixture

@@ -14,8 +14,8 @@ import jsonschema
 import pytest
 from builders import absent
 
-from jupyter_otel_telemetry.references import SchemaDocuments, external_references
-from jupyter_otel_telemetry.validation import EventValidator
+from jupyter_otel_telemetry.schemas.references import SchemaDocuments, external_references
+from jupyter_otel_telemetry.schemas.validation import EventValidator
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping

@@ -10,8 +10,8 @@ import pytest
 from click.testing import CliRunner
 
 from jupyter_otel_telemetry.cli.app import app
+from jupyter_otel_telemetry.otlp.answers import http_answer
 from jupyter_otel_telemetry.spool import SpoolOptions
-from jupyter_otel_telemetry.spool.transport import _http_answer
 
 PAGE = (Path(__file__).parent.parent / "docs" / "delivery.md").read_text()
 SOURCES = "".join(
@@ -72,7 +72,7 @@ def test_reasons_of_drops_are_those_that_exist():
 )
 def test_answers_mean_what_is_written(code, verdict):
     """Of HTTP; gRPC's are in tests/chaos."""
-    assert _http_answer(code, {}, b"").verdict == verdict
+    assert http_answer(code, {}, b"").verdict == verdict
 
 
 def test_commands_exist():

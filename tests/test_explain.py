@@ -10,7 +10,7 @@ from builders import ID
 from opentelemetry.sdk._logs import LoggerProvider
 
 from jupyter_otel_telemetry import EventLog, OTLPHandler, SchemaNotRegistered
-from jupyter_otel_telemetry.explain import MAX_ROWS
+from jupyter_otel_telemetry.privacy.explain import MAX_ROWS
 from jupyter_otel_telemetry.testing import EventSink
 
 KEY = "a key of thirty-two bytes, or so"

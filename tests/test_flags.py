@@ -9,7 +9,8 @@ import pytest
 from builders import ID
 from jsonschema import ValidationError
 
-from jupyter_otel_telemetry import EventLog, flag_reading, references
+from jupyter_otel_telemetry import EventLog
+from jupyter_otel_telemetry.schemas import flag_reading, references
 from jupyter_otel_telemetry.testing import EventSink
 
 PII = {"pii": True}

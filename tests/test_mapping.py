@@ -17,7 +17,7 @@ from opentelemetry.sdk._logs.export import InMemoryLogRecordExporter, SimpleLogR
 from opentelemetry.sdk.trace import TracerProvider
 
 from jupyter_otel_telemetry import EventLog, JSONLinesFormatter, OTLPHandler
-from jupyter_otel_telemetry.record import EventRecord
+from jupyter_otel_telemetry.events.record import EventRecord
 
 MOMENT = datetime(2026, 1, 2, 3, 4, 5, 678901, timezone.utc)
 MOMENT_NS = 1767323045678901000

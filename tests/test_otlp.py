@@ -30,8 +30,8 @@ from opentelemetry.sdk.resources import Resource
 from traitlets.config import Config
 
 from jupyter_otel_telemetry import OTLPHandler
-from jupyter_otel_telemetry.received import parse_protobuf
-from jupyter_otel_telemetry.receiver import OTLPReceiver
+from jupyter_otel_telemetry.otlp.received import parse_protobuf
+from jupyter_otel_telemetry.otlp.receiver import OTLPReceiver
 
 
 @pytest.fixture(autouse=True)

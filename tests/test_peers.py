@@ -28,7 +28,7 @@ from opentelemetry.sdk.trace import TracerProvider
 from traitlets.config import Application, Config
 
 from jupyter_otel_telemetry import EventLog, OTLPHandler, SchemaConflict, SchemaNotRegistered
-from jupyter_otel_telemetry.received import parse_protobuf
+from jupyter_otel_telemetry.otlp.received import parse_protobuf
 from jupyter_otel_telemetry.testing import EventSink
 
 ONLY_IN_2020_12 = {"$schema": "https://json-schema.org/draft/2020-12/schema", "dependentRequired": {"a": ["b"]}}

@@ -19,7 +19,7 @@ from traitlets.config import Config
 
 from jupyter_otel_telemetry import EventLog, OTLPHandler, TelemetryError
 from jupyter_otel_telemetry.errors import PolicyError
-from jupyter_otel_telemetry.pseudonyms import Pseudonymizer
+from jupyter_otel_telemetry.privacy.pseudonyms import Pseudonymizer
 from jupyter_otel_telemetry.testing import EventSink
 
 KEY = "a key of thirty-two bytes, or so"

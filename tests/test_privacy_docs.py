@@ -13,7 +13,7 @@ from click.testing import CliRunner
 
 from jupyter_otel_telemetry import EventLog
 from jupyter_otel_telemetry.cli.app import app
-from jupyter_otel_telemetry.pseudonyms import Pseudonymizer
+from jupyter_otel_telemetry.privacy.pseudonyms import Pseudonymizer
 from jupyter_otel_telemetry.testing import EventSink
 
 TEXT = (Path(__file__).parent.parent / "docs" / "privacy.md").read_text(encoding="utf-8")

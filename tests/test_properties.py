@@ -30,7 +30,7 @@ from opentelemetry.sdk._logs import LoggerProvider, LogRecordLimits
 from opentelemetry.sdk._logs.export import InMemoryLogRecordExporter, SimpleLogRecordProcessor
 
 from jupyter_otel_telemetry import EventLog, JSONLinesFormatter, OTLPHandler
-from jupyter_otel_telemetry.received import parse_protobuf
+from jupyter_otel_telemetry.otlp.received import parse_protobuf
 from jupyter_otel_telemetry.testing import EventSink
 
 PREFIX = "jupyter.event."

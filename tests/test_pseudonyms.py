@@ -15,7 +15,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from jupyter_otel_telemetry import EventLog
-from jupyter_otel_telemetry.pseudonyms import Pseudonymizer, canonical_json
+from jupyter_otel_telemetry.privacy.pseudonyms import Pseudonymizer, canonical_json
 from jupyter_otel_telemetry.testing import EventSink
 
 KEY = b"a key of thirty-two bytes, or so"
@@ -51,7 +51,8 @@ class TestPseudonymizer:
 
     def test_is_the_same_in_another_process_and_schema(self):
         """Whatever the process' hash seed is."""
-        program = f"from jupyter_otel_telemetry.pseudonyms import Pseudonymizer; print(Pseudonymizer({KEY!r})('ada'))"
+        module = "jupyter_otel_telemetry.privacy.pseudonyms"
+        program = f"from {module} import Pseudonymizer; print(Pseudonymizer({KEY!r})('ada'))"
         elsewhere = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True).stdout
         entry = {"pseudonymized_properties": ["user.name", "who"]}
         log = EventLog(handlers=[EventSink()], allowed_schemas={"*": entry}, pseudonym_key=KEY.decode())

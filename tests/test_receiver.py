@@ -25,7 +25,7 @@ from opentelemetry.sdk._logs import LoggerProvider
 from opentelemetry.sdk._logs.export import SimpleLogRecordProcessor
 from opentelemetry.sdk.resources import Resource
 
-from jupyter_otel_telemetry.receiver import OTLPReceiver, ReceivedLog
+from jupyter_otel_telemetry.otlp.receiver import OTLPReceiver, ReceivedLog
 
 JSON = "application/json"
 PROTOBUF = "application/x-protobuf"

@@ -10,9 +10,9 @@ from types import SimpleNamespace
 import pytest
 
 from jupyter_otel_telemetry import OTLPHandler
-from jupyter_otel_telemetry.pipeline import ExporterOptions
-from jupyter_otel_telemetry.pseudonyms import Pseudonymizer
-from jupyter_otel_telemetry.resource import hub_identity, program_resource
+from jupyter_otel_telemetry.export.resource import hub_identity, program_resource
+from jupyter_otel_telemetry.otlp.settings import ExporterOptions
+from jupyter_otel_telemetry.privacy.pseudonyms import Pseudonymizer
 
 
 @pytest.fixture(autouse=True)

@@ -10,7 +10,8 @@ import pytest
 import yaml
 from builders import ID, schema, serving, tls_context
 
-from jupyter_otel_telemetry import SchemaSourceError, sources
+from jupyter_otel_telemetry import SchemaSourceError
+from jupyter_otel_telemetry.schemas import sources
 
 BOMB = "a: &a [x,x,x,x,x,x,x,x,x]\n" + "".join(
     f"{name}: &{name} [{','.join(['*' + below] * 9)}]\n" for below, name in zip("abcdefgh", "bcdefghi", strict=True)

@@ -25,7 +25,7 @@ from jupyter_otel_telemetry.cli.output import print_report
 from jupyter_otel_telemetry.cli.shipped import shipped_folders
 from jupyter_otel_telemetry.errors import SchemaConflict, SchemaSourceError
 from jupyter_otel_telemetry.eventlog import EventLog
-from jupyter_otel_telemetry.receiver import OTLPReceiver, ReceivedLog
+from jupyter_otel_telemetry.otlp.receiver import OTLPReceiver, ReceivedLog
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -196,7 +196,7 @@ def _own_environment() -> Iterator[None]:
 def _live_the_day(folder: Path) -> _Outcome:
     """Record the day through one EventLog with two handlers; return it when both are closed."""
     # Here, since some OTEL_* variables count when OpenTelemetry is imported.
-    from jupyter_otel_telemetry.otlp import OTLPHandler  # noqa: PLC0415
+    from jupyter_otel_telemetry.export.handler import OTLPHandler  # noqa: PLC0415
 
     path = folder / _EVENTS_FILE
     with OTLPReceiver() as receiver:

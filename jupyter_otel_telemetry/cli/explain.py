@@ -24,14 +24,14 @@ from jupyter_otel_telemetry.cli.output import print_report
 from jupyter_otel_telemetry.cli.shipped import shipped_folders
 from jupyter_otel_telemetry.errors import SchemaConflict
 from jupyter_otel_telemetry.eventlog import EventLog
-from jupyter_otel_telemetry.explain import Destination, explanations
-from jupyter_otel_telemetry.privacy import policies_of
-from jupyter_otel_telemetry.registry import SchemaRegistry
+from jupyter_otel_telemetry.privacy.explain import Destination, explanations
+from jupyter_otel_telemetry.privacy.policy import policies_of
+from jupyter_otel_telemetry.schemas.registry import SchemaRegistry
 
 if TYPE_CHECKING:
     from rich.console import Console
 
-    from jupyter_otel_telemetry.registry import Schemas
+    from jupyter_otel_telemetry.schemas.registry import Schemas
 
 __all__ = ["explain"]
 

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 import click
 
 from jupyter_otel_telemetry.cli.logs import Rows, json_line
-from jupyter_otel_telemetry.receiver import OTLPReceiver, ReceivedLog
+from jupyter_otel_telemetry.otlp.receiver import OTLPReceiver, ReceivedLog
 
 if TYPE_CHECKING:
     from collections.abc import Callable

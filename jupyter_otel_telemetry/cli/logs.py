@@ -12,13 +12,13 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from jupyter_otel_telemetry.record import EVENT_PREFIX
-from jupyter_otel_telemetry.schema import RESERVED_ATTRIBUTES
+from jupyter_otel_telemetry.events.record import EVENT_PREFIX
+from jupyter_otel_telemetry.schemas.schema import RESERVED_ATTRIBUTES
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from jupyter_otel_telemetry.received import ReceivedLog
+    from jupyter_otel_telemetry.otlp.received import ReceivedLog
 
 __all__ = ["Rows", "json_line"]
 

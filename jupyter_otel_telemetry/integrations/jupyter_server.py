@@ -15,11 +15,11 @@ from traitlets import Any as AnyValue
 from traitlets import Dict, Enum, HasTraits, TraitError, TraitType, Unicode
 from traitlets.config import LoggingConfigurable
 
-from jupyter_otel_telemetry.origin import through_events_api
-from jupyter_otel_telemetry.otlp import OTLPHandler
-from jupyter_otel_telemetry.pipeline import ExporterOptions
-from jupyter_otel_telemetry.pseudonyms import Pseudonymizer, find_pseudonym_key
-from jupyter_otel_telemetry.resource import IDENTITIES, hub_identity
+from jupyter_otel_telemetry.events.origin import through_events_api
+from jupyter_otel_telemetry.export.handler import OTLPHandler
+from jupyter_otel_telemetry.export.resource import IDENTITIES, hub_identity
+from jupyter_otel_telemetry.otlp.settings import ExporterOptions
+from jupyter_otel_telemetry.privacy.pseudonyms import Pseudonymizer, find_pseudonym_key
 
 if TYPE_CHECKING:
     from jupyter_events import EventLogger

@@ -6,14 +6,14 @@ import random
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Final
 
+from jupyter_otel_telemetry.otlp.answers import ACCEPTED, DOUBTFUL, REFUSED, RETRY, Answer
 from jupyter_otel_telemetry.spool.entries import MAX_BATCH_BYTES, request_of
-from jupyter_otel_telemetry.spool.transport import ACCEPTED, DOUBTFUL, REFUSED, RETRY, Answer
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
+    from jupyter_otel_telemetry.otlp.transport import Transport
     from jupyter_otel_telemetry.spool.entries import Entry
-    from jupyter_otel_telemetry.spool.transport import Transport
 
 __all__ = ["Backoff", "Courier"]
 

@@ -11,8 +11,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
-from jupyter_otel_telemetry.otlpjson import to_json
-from jupyter_otel_telemetry.record import rfc3339
+from jupyter_otel_telemetry.events.record import rfc3339
+from jupyter_otel_telemetry.otlp.otlpjson import to_json
 from jupyter_otel_telemetry.spool.entries import message_of
 from jupyter_otel_telemetry.spool.journal import (
     Journal,
@@ -27,9 +27,9 @@ from jupyter_otel_telemetry.spool.journal import (
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
 
+    from jupyter_otel_telemetry.otlp.answers import Answer
     from jupyter_otel_telemetry.spool.entries import Entry
     from jupyter_otel_telemetry.spool.journal import Position
-    from jupyter_otel_telemetry.spool.transport import Answer
 
 __all__ = ["DURABILITIES", "WHEN_FULL", "SpoolFolder", "SpoolOptions"]
 

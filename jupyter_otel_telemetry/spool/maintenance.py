@@ -6,21 +6,22 @@ import json
 import time
 from typing import TYPE_CHECKING
 
-from jupyter_otel_telemetry.otlpjson import from_json
+from jupyter_otel_telemetry.otlp.answers import DOUBTFUL
+from jupyter_otel_telemetry.otlp.otlpjson import from_json
+from jupyter_otel_telemetry.otlp.transport import build_transport
 from jupyter_otel_telemetry.spool.courier import Backoff, Courier
 from jupyter_otel_telemetry.spool.entries import entries_of
 from jupyter_otel_telemetry.spool.journal import Journal
 from jupyter_otel_telemetry.spool.store import Store
-from jupyter_otel_telemetry.spool.transport import DOUBTFUL, build_transport
 from jupyter_otel_telemetry.spool.writer import Writer
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
-    from jupyter_otel_telemetry.pipeline import ExporterOptions
+    from jupyter_otel_telemetry.otlp.answers import Answer
+    from jupyter_otel_telemetry.otlp.settings import ExporterOptions
     from jupyter_otel_telemetry.spool.entries import Entry
     from jupyter_otel_telemetry.spool.folder import SpoolFolder
-    from jupyter_otel_telemetry.spool.transport import Answer
 
 __all__ = ["Drain", "requeue_rejected"]
 

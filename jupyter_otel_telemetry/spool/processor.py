@@ -10,16 +10,16 @@ from weakref import WeakSet
 
 from opentelemetry.sdk._logs import LogRecordProcessor
 
-from jupyter_otel_telemetry.delivery import after_fork_in_child
+from jupyter_otel_telemetry.forks import after_fork_in_child
 from jupyter_otel_telemetry.metrics import DROP_REASON, ERROR_TYPE, observe_gauge, record_counters
-from jupyter_otel_telemetry.pipeline import ExporterOptions
+from jupyter_otel_telemetry.otlp.settings import ExporterOptions
+from jupyter_otel_telemetry.otlp.transport import build_transport
 from jupyter_otel_telemetry.spool.courier import Courier
 from jupyter_otel_telemetry.spool.encoding import encode_record, encode_resource, encode_scope
 from jupyter_otel_telemetry.spool.entries import Entry
 from jupyter_otel_telemetry.spool.folder import SpoolFolder, SpoolOptions
 from jupyter_otel_telemetry.spool.sender import Sender
 from jupyter_otel_telemetry.spool.store import Store
-from jupyter_otel_telemetry.spool.transport import build_transport
 from jupyter_otel_telemetry.trouble import TroubleLog
 
 if TYPE_CHECKING:
@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 
     from opentelemetry.sdk._logs import ReadWriteLogRecord
 
-    from jupyter_otel_telemetry.spool.transport import Answer
+    from jupyter_otel_telemetry.otlp.answers import Answer
 
 __all__ = ["SpoolLogRecordProcessor"]
 

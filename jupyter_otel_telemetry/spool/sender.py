@@ -9,15 +9,15 @@ import time
 from contextlib import suppress
 from typing import TYPE_CHECKING, Final
 
+from jupyter_otel_telemetry.otlp.answers import DOUBTFUL
 from jupyter_otel_telemetry.spool.courier import Backoff
-from jupyter_otel_telemetry.spool.transport import DOUBTFUL
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from jupyter_otel_telemetry.otlp.answers import Answer
     from jupyter_otel_telemetry.spool.courier import Courier
     from jupyter_otel_telemetry.spool.store import Store
-    from jupyter_otel_telemetry.spool.transport import Answer
 
 __all__ = ["Sender"]
 

@@ -20,7 +20,7 @@ from opentelemetry.proto.collector.logs.v1.logs_service_pb2 import (
     ExportLogsServiceResponse,
 )
 
-from jupyter_otel_telemetry.received import logs_of
+from jupyter_otel_telemetry.otlp.received import logs_of
 
 
 @dataclass(frozen=True)

@@ -8,8 +8,8 @@ import pytest
 from builders import ID
 from receivers import BAD, ILL, OK, UNAUTHORIZED, UNAVAILABLE, Reply
 
+from jupyter_otel_telemetry.otlp.answers import Answer, http_answer
 from jupyter_otel_telemetry.spool.courier import Backoff
-from jupyter_otel_telemetry.spool.transport import Answer, _http_answer
 
 RECORD_COUNT = 40
 
@@ -135,7 +135,7 @@ class TestBackoff:
     )
     def test_retry_after_may_say_anything(self, text, seconds):
         """An hour is the most that is believed."""
-        assert _http_answer(503, {"Retry-After": text}, b"").retry_after_s == seconds
+        assert http_answer(503, {"Retry-After": text}, b"").retry_after_s == seconds
 
 
 class TestRefusals:

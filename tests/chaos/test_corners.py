@@ -15,9 +15,9 @@ import pytest
 from builders import ID
 from receivers import BAD, ILL, NOWHERE, OK, UNAVAILABLE, wait_until
 
+from jupyter_otel_telemetry.otlp.transport import build_transport
 from jupyter_otel_telemetry.spool.entries import Entry
 from jupyter_otel_telemetry.spool.folder import MIN_SIZE_BYTES
-from jupyter_otel_telemetry.spool.transport import build_transport
 
 
 def record(log, number, **fields):
@@ -71,7 +71,7 @@ class TestReceivers:
 
     def test_answer_that_never_ends_is_not_waited_for(self):
         """The time limit is one for all of it."""
-        from jupyter_otel_telemetry.spool import transport
+        from jupyter_otel_telemetry.otlp import http
 
         class Dribble:
             def read(self, *_args, **_options):
@@ -79,7 +79,7 @@ class TestReceivers:
                 return b"x"
 
         began_s = time.monotonic()
-        assert 0 < len(transport._bounded(Dribble(), time.monotonic() + 0.2)) < 20
+        assert 0 < len(http._bounded(Dribble(), time.monotonic() + 0.2)) < 20
         assert time.monotonic() - began_s < 5
 
     @pytest.mark.parametrize("value", ["0", "-1", "nan", "inf", "abc"])
@@ -91,7 +91,7 @@ class TestReceivers:
 
     def test_endpoint_of_the_environment_is_checked(self, monkeypatch):
         """As an argument is."""
-        from jupyter_otel_telemetry.pipeline import ExporterOptions
+        from jupyter_otel_telemetry.otlp.settings import ExporterOptions
 
         monkeypatch.setenv("OTEL_EXPORTER_OTLP_ENDPOINT", "collector:4318")
         with pytest.raises(ValueError, match="OTEL_EXPORTER_OTLP_ENDPOINT 'collector:4318' is no URL"):

@@ -303,7 +303,7 @@ class TestBounds:
         record(log, 10)
         now_ns = time.time_ns
         monkeypatch.setattr("time.time_ns", lambda: now_ns() + jump_s * 10**9)
-        monkeypatch.setattr("jupyter_otel_telemetry.record.time_ns_now", lambda: now_ns() + jump_s * 10**9)
+        monkeypatch.setattr("jupyter_otel_telemetry.events.record.time_ns_now", lambda: now_ns() + jump_s * 10**9)
         record(log, 10, first=10)
         http.behave = lambda _: OK
 

@@ -12,7 +12,7 @@ from builders import ID, schema
 from click.testing import CliRunner
 
 from jupyter_otel_telemetry.cli.app import app
-from jupyter_otel_telemetry.received import parse_json
+from jupyter_otel_telemetry.otlp.received import parse_json
 
 NOWHERE = "http://127.0.0.1:9"
 

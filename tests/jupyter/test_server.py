@@ -9,7 +9,7 @@ from datetime import datetime, timedelta, timezone
 import pytest
 from programs import Server, documented, environment, event, http, wait_until
 
-from jupyter_otel_telemetry.receiver import OTLPReceiver
+from jupyter_otel_telemetry.otlp.receiver import OTLPReceiver
 
 EVENTS = "https://events.jupyter.org/jupyter_server"
 CONTENTS, KERNELS = f"{EVENTS}/contents_service/v1", f"{EVENTS}/kernel_actions/v1"

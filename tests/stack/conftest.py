@@ -9,7 +9,7 @@ from programs import starter
 from stack import Collector
 
 from jupyter_otel_telemetry import EventLog, OTLPHandler
-from jupyter_otel_telemetry.receiver import OTLPReceiver
+from jupyter_otel_telemetry.otlp.receiver import OTLPReceiver
 
 started = pytest.fixture(starter, name="started")
 start_in_module = pytest.fixture(starter, name="start_in_module", scope="module")

@@ -12,7 +12,7 @@ from programs import Hub, wait_until
 from queries import ask, entry, parse
 from stack import DEPLOY, TOKEN, Collector, load_dashboards
 
-from jupyter_otel_telemetry.receiver import OTLPReceiver
+from jupyter_otel_telemetry.otlp.receiver import OTLPReceiver
 
 dashboards = load_dashboards()
 

@@ -13,13 +13,13 @@ from logging.handlers import MemoryHandler
 from typing import TYPE_CHECKING, Any, Final
 
 from jupyter_otel_telemetry.errors import PolicyError, SchemaNotRegistered
-from jupyter_otel_telemetry.pseudonyms import Pseudonymizer, missing_key
-from jupyter_otel_telemetry.redaction import NO_PATHS, Options, Redaction
+from jupyter_otel_telemetry.privacy.pseudonyms import Pseudonymizer, missing_key
+from jupyter_otel_telemetry.privacy.redaction import NO_PATHS, Options, Redaction
 
 if TYPE_CHECKING:
-    from jupyter_otel_telemetry.flags import Location
-    from jupyter_otel_telemetry.registry import CompiledSchema, Schemas
-    from jupyter_otel_telemetry.schema import EventType
+    from jupyter_otel_telemetry.schemas.flags import Location
+    from jupyter_otel_telemetry.schemas.registry import CompiledSchema, Schemas
+    from jupyter_otel_telemetry.schemas.schema import EventType
 
 __all__ = ["Policy", "policies_of"]
 

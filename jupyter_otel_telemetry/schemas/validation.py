@@ -10,13 +10,13 @@ import jsonschema
 from jsonschema.exceptions import best_match
 
 from jupyter_otel_telemetry.jsondata import NotJSONError, clean_text, is_mapping, json_copy, json_pointer
-from jupyter_otel_telemetry.schema import Path, validator_class
+from jupyter_otel_telemetry.schemas.schema import Path, validator_class
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Iterator
 
-    from jupyter_otel_telemetry.redaction import Redaction
-    from jupyter_otel_telemetry.references import Document, SchemaDocuments
+    from jupyter_otel_telemetry.privacy.redaction import Redaction
+    from jupyter_otel_telemetry.schemas.references import Document, SchemaDocuments
 
 __all__ = ["EventValidator", "matches"]
 

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
     from opentelemetry.sdk._logs import LoggerProvider
 
-    from jupyter_otel_telemetry.delivery import Delivery
+    from jupyter_otel_telemetry.export.delivery import Delivery
 
 __all__ = ["FLUSH_TIMEOUT_S", "end_when_unused", "within"]
 

@@ -11,11 +11,12 @@ from opentelemetry.instrumentation.utils import is_instrumentation_enabled
 from opentelemetry.trace import NonRecordingSpan, get_current_span, set_span_in_context
 
 from jupyter_otel_telemetry._version import __version__
-from jupyter_otel_telemetry.lifecycle import FLUSH_TIMEOUT_S, end_when_unused, within
+from jupyter_otel_telemetry.events.record import SCOPE_NAME, EventRecord, has_lost_its_form
+from jupyter_otel_telemetry.export.lifecycle import FLUSH_TIMEOUT_S, end_when_unused, within
 from jupyter_otel_telemetry.metrics import event_counters, of_schema
-from jupyter_otel_telemetry.privacy import Policy
-from jupyter_otel_telemetry.pseudonyms import find_pseudonym_key
-from jupyter_otel_telemetry.record import SCOPE_NAME, EventRecord, has_lost_its_form
+from jupyter_otel_telemetry.otlp.settings import ExporterOptions
+from jupyter_otel_telemetry.privacy.policy import Policy
+from jupyter_otel_telemetry.privacy.pseudonyms import find_pseudonym_key
 from jupyter_otel_telemetry.trouble import TroubleLog
 
 if TYPE_CHECKING:
@@ -24,7 +25,7 @@ if TYPE_CHECKING:
 
     from opentelemetry.sdk.resources import Resource
 
-    from jupyter_otel_telemetry.delivery import Delivery
+    from jupyter_otel_telemetry.export.delivery import Delivery
     from jupyter_otel_telemetry.spool import SpoolLogRecordProcessor, SpoolOptions
 
 __all__ = ["OTLPHandler"]
@@ -88,7 +89,7 @@ class OTLPHandler(LoggingHandler):
         level: int | str = logging.NOTSET,
     ) -> None:
         # Imported late, as the SDK is.
-        from jupyter_otel_telemetry import pipeline  # noqa: PLC0415
+        from jupyter_otel_telemetry.export import pipeline  # noqa: PLC0415
 
         self.policy: Policy | None = None
         if allowed_schemas is not None:
@@ -100,11 +101,11 @@ class OTLPHandler(LoggingHandler):
         self._spool: SpoolLogRecordProcessor | None = None
         self._flushed = 0
         self._trouble = TroubleLog(lambda: _logger)
-        options = pipeline.ExporterOptions(
+        options = ExporterOptions(
             endpoint, protocol, headers, compression, certificate_file, client_certificate_file, client_key_file
         )
         if logger_provider is not None:
-            if options != pipeline.ExporterOptions() or (service_name, resource, spool) != (None, None, None):
+            if options != ExporterOptions() or (service_name, resource, spool) != (None, None, None):
                 raise ValueError("with logger_provider nothing is built: set endpoint, service_name and so on there")
         else:
             if spool is None:

@@ -7,10 +7,10 @@ from typing import TYPE_CHECKING, Any, Final
 
 from referencing.exceptions import Unresolvable
 
-from jupyter_otel_telemetry.flags import NO_NUMBERS, Numbers, SchemaFlags, Subschema, reached
 from jupyter_otel_telemetry.jsondata import json_pointer
-from jupyter_otel_telemetry.references import REFERENCE_KEYWORDS, SchemaDocuments
-from jupyter_otel_telemetry.schema import are_categories
+from jupyter_otel_telemetry.schemas.flags import NO_NUMBERS, Numbers, SchemaFlags, Subschema, reached
+from jupyter_otel_telemetry.schemas.references import REFERENCE_KEYWORDS, SchemaDocuments
+from jupyter_otel_telemetry.schemas.schema import are_categories
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

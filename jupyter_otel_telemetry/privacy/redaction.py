@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, Final
 from jupyter_otel_telemetry.jsondata import NotJSONError, json_copy
 
 if TYPE_CHECKING:
-    from jupyter_otel_telemetry.flags import Location
+    from jupyter_otel_telemetry.schemas.flags import Location
 
 __all__ = ["NO_PATHS", "Options", "Outcome", "Redaction", "Step"]
 

@@ -24,8 +24,8 @@ from opentelemetry.sdk.resources import (
     Resource,
 )
 
-from jupyter_otel_telemetry.pseudonyms import missing_key
-from jupyter_otel_telemetry.record import SERVER_HASH, SERVER_NAME, USER_HASH, USER_NAME
+from jupyter_otel_telemetry.events.record import SERVER_HASH, SERVER_NAME, USER_HASH, USER_NAME
+from jupyter_otel_telemetry.privacy.pseudonyms import missing_key
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping

@@ -3,85 +3,27 @@
 from __future__ import annotations
 
 import os
-import re
-from collections.abc import Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Final
-from urllib.parse import urlsplit
+from typing import TYPE_CHECKING, Any
 
 from opentelemetry.sdk._logs import LoggerProvider, LogRecordLimits
 from opentelemetry.sdk._logs.export import BatchLogRecordProcessor, LogRecordExporter
 
-from jupyter_otel_telemetry.delivery import Delivery, after_fork_in_child
-from jupyter_otel_telemetry.resource import process_resource, program_resource
+from jupyter_otel_telemetry.export.delivery import Delivery
+from jupyter_otel_telemetry.export.resource import process_resource, program_resource
+from jupyter_otel_telemetry.forks import after_fork_in_child
+from jupyter_otel_telemetry.otlp.http import http_session
+from jupyter_otel_telemetry.otlp.settings import ExporterOptions, check_url
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Mapping
 
     from opentelemetry.sdk.resources import Resource
 
     from jupyter_otel_telemetry.spool import SpoolLogRecordProcessor
 
-__all__ = ["ExporterOptions", "build_provider", "build_spooling_provider", "http_session"]
-
-PROTOCOLS: Final = ("http/protobuf", "grpc")
-COMPRESSIONS: Final = ("gzip", "deflate", "none")
-CREDENTIAL_PROVIDERS: Final = (
-    "OTEL_PYTHON_EXPORTER_OTLP_HTTP_CREDENTIAL_PROVIDER",
-    "OTEL_PYTHON_EXPORTER_OTLP_HTTP_LOGS_CREDENTIAL_PROVIDER",
-)
-
-
-@dataclass(frozen=True)
-class ExporterOptions:
-    """Where and how to export; what is None is left to `OTEL_EXPORTER_OTLP_*`, then to the defaults."""
-
-    endpoint: str | None = None
-    protocol: str | None = None
-    headers: Mapping[str, str] | None = None
-    compression: str | None = None
-    certificate_file: str | None = None
-    client_certificate_file: str | None = None
-    client_key_file: str | None = None
-
-    def __post_init__(self) -> None:
-        _check_choice("protocol", self.protocol, PROTOCOLS)
-        _check_choice("compression", self.compression, COMPRESSIONS)
-        check_url("endpoint", self.endpoint)
-        if self.headers is not None and not isinstance(self.headers, Mapping):
-            raise ValueError("headers must be a mapping from names to texts")
-
-    def chosen_protocol(self) -> str:
-        """Return the argument, else what `OTEL_EXPORTER_OTLP_(LOGS_)PROTOCOL` says, else the default."""
-        if self.protocol is not None:
-            return self.protocol
-        for variable in ("OTEL_EXPORTER_OTLP_LOGS_PROTOCOL", "OTEL_EXPORTER_OTLP_PROTOCOL"):
-            if value := os.environ.get(variable, "").strip():
-                _check_choice(variable, value, PROTOCOLS)
-                return value
-        return PROTOCOLS[0]
-
-    def destination(self) -> str:
-        """Return where to and how, without what may be secret in a URL."""
-        protocol = self.chosen_protocol()
-        default = "http://localhost:4317" if protocol == "grpc" else "http://localhost:4318"
-        variables = ("OTEL_EXPORTER_OTLP_LOGS_ENDPOINT", "OTEL_EXPORTER_OTLP_ENDPOINT")
-        url = self.endpoint or next(filter(None, map(os.environ.get, variables)), default)
-        return f"{re.sub('//[^/]*@', '//', url).partition('?')[0]} ({protocol})"
-
-
-def check_url(name: str, value: str | None) -> None:
-    if value is None or (value.startswith(("http://", "https://")) and urlsplit(value).hostname):
-        return
-    shown = re.sub(".*@", "", value, flags=re.DOTALL)  # without credentials
-    raise ValueError(f"{name} {shown!r} is no URL; write http://host:4318, or https:// for TLS")
-
-
-def _check_choice(name: str, value: str | None, choices: Sequence[str]) -> None:
-    if value is not None and value not in choices:
-        raise ValueError(f"{name} {value!r} is unknown; use one of {', '.join(choices)}")
+__all__ = ["build_provider", "build_spooling_provider"]
 
 
 def build_provider(
@@ -183,37 +125,6 @@ def _http_exporter(options: ExporterOptions) -> LogRecordExporter:
         client_key_file=options.client_key_file,
         session=http_session(),
     )
-
-
-def http_session() -> Any:
-    """Make a session that keeps two promises which requests and the exporter by themselves would not."""
-    import requests  # noqa: PLC0415 - imports much
-
-    class Session(requests.Session):
-        def request(self, *args: Any, **kwargs: Any) -> Any:
-            """Fail where the answer is a redirect; the exporter takes it for success, and the records are gone."""
-            response = super().request(*args, **kwargs)
-            if response.is_redirect:
-                target = response.headers["Location"]
-                raise requests.RequestException(f"the endpoint redirects to {target}: set that as the endpoint")
-            return response
-
-        def merge_environment_settings(self, *args: Any, **kwargs: Any) -> Any:
-            """Let the CA file of our settings win over REQUESTS_CA_BUNDLE."""
-            settings = super().merge_environment_settings(*args, **kwargs)
-            return settings | {"verify": self.verify} if isinstance(self.verify, str) else settings
-
-    if any(os.environ.get(variable) for variable in CREDENTIAL_PROVIDERS):
-        return None  # which makes the exporter ask that provider for a session
-    session = Session()
-    after_fork_in_child(session, _reconnect)
-    return session
-
-
-def _reconnect(session: Any) -> None:
-    """Leave the connections to the parent process, which goes on to use them."""
-    for prefix, adapter in list(session.adapters.items()):
-        session.mount(prefix, type(adapter)())
 
 
 def _grpc_exporter(options: ExporterOptions) -> LogRecordExporter:

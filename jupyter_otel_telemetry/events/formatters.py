@@ -6,11 +6,11 @@ import logging
 from functools import lru_cache
 from typing import TYPE_CHECKING, Any
 
+from jupyter_otel_telemetry.events.record import ENVELOPE_VERSION, EventRecord, rfc3339
 from jupyter_otel_telemetry.jsondata import json_bytes, object_text
-from jupyter_otel_telemetry.record import ENVELOPE_VERSION, EventRecord, rfc3339
 
 if TYPE_CHECKING:
-    from jupyter_otel_telemetry.schema import EventType
+    from jupyter_otel_telemetry.schemas.schema import EventType
 
 __all__ = ["JSONLinesFormatter"]
 

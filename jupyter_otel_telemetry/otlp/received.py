@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from opentelemetry.proto.collector.logs.v1.logs_service_pb2 import ExportLogsServiceRequest
 
-from jupyter_otel_telemetry.otlpjson import from_json
+from jupyter_otel_telemetry.otlp.otlpjson import from_json
 
 if TYPE_CHECKING:
     from collections.abc import Iterable

@@ -16,7 +16,7 @@ from jupyter_otel_telemetry.jsondata import NotJSONError, is_mapping, json_copy,
 if TYPE_CHECKING:
     from jsonschema.protocols import Validator
 
-    from jupyter_otel_telemetry.flags import SchemaFlags
+    from jupyter_otel_telemetry.schemas.flags import SchemaFlags
 
 __all__ = [
     "EventType",

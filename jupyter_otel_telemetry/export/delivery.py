@@ -4,22 +4,21 @@ from __future__ import annotations
 
 import logging
 import math
-import os
 import threading
 import time
-import weakref
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Final
 
 from opentelemetry.sdk._logs.export import LogRecordExporter, LogRecordExportResult
 
+from jupyter_otel_telemetry.forks import after_fork_in_child
 from jupyter_otel_telemetry.metrics import DROP_REASON, record_counters
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Sequence
+    from collections.abc import Iterator, Sequence
 
     from opentelemetry.sdk._logs import ReadableLogRecord
 
-__all__ = ["Delivery", "after_fork_in_child"]
+__all__ = ["Delivery"]
 
 MAX_REQUEST_BYTES: Final = 3 * 1024 * 1024
 """Estimated size above which a batch is sent in parts: gRPC receivers refuse 4 MiB by default."""
@@ -165,10 +164,3 @@ def _estimated_bytes(record: ReadableLogRecord) -> int:
     # The body shows the whole event, so the attributes are about as long; non-ASCII text can take 3 bytes.
     body = record.log_record.body
     return 1000 + (2 * (len(body) if body.isascii() else 3 * len(body)) if isinstance(body, str) else 0)
-
-
-def after_fork_in_child(owner: Any, function: Callable[[Any], object]) -> None:
-    """Call `function(owner)` in every child that is forked while `owner` is alive."""
-    alive = weakref.ref(owner)
-    if hasattr(os, "register_at_fork"):
-        os.register_at_fork(after_in_child=lambda: (found := alive()) is not None and function(found))

@@ -5,15 +5,15 @@ from __future__ import annotations
 from itertools import islice
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
-from jupyter_otel_telemetry.redaction import Options, Outcome, Redaction
+from jupyter_otel_telemetry.privacy.redaction import Options, Outcome, Redaction
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
-    from jupyter_otel_telemetry.flags import Location
-    from jupyter_otel_telemetry.privacy import Policy
-    from jupyter_otel_telemetry.redaction import Step
-    from jupyter_otel_telemetry.registry import CompiledSchema, Schemas
+    from jupyter_otel_telemetry.privacy.policy import Policy
+    from jupyter_otel_telemetry.privacy.redaction import Step
+    from jupyter_otel_telemetry.schemas.flags import Location
+    from jupyter_otel_telemetry.schemas.registry import CompiledSchema, Schemas
 
 __all__ = ["Destination", "explanations"]
 

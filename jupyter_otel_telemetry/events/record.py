@@ -23,9 +23,9 @@ from typing import Any, Final
 
 from opentelemetry.trace import SpanContext, get_current_span
 
+from jupyter_otel_telemetry.events.origin import origin
 from jupyter_otel_telemetry.jsondata import clean_text, int_text, json_bytes, object_text
-from jupyter_otel_telemetry.origin import origin
-from jupyter_otel_telemetry.schema import (
+from jupyter_otel_telemetry.schemas.schema import (
     LOG_RECORD_NAMES,
     SEVERITIES,
     EventType,

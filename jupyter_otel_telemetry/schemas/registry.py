@@ -13,13 +13,13 @@ from urllib.parse import urldefrag
 from jupyter_otel_telemetry.errors import SchemaConflict, SchemaNotRegistered
 from jupyter_otel_telemetry.jsondata import json_pointer
 from jupyter_otel_telemetry.metrics import of_schema
-from jupyter_otel_telemetry.schema import Schema, parse_schema, version_text
+from jupyter_otel_telemetry.schemas.schema import Schema, parse_schema, version_text
 
 if TYPE_CHECKING:
-    from jupyter_otel_telemetry.flags import SchemaFlags
-    from jupyter_otel_telemetry.references import SchemaDocuments
-    from jupyter_otel_telemetry.schema import EventType
-    from jupyter_otel_telemetry.validation import EventValidator
+    from jupyter_otel_telemetry.schemas.flags import SchemaFlags
+    from jupyter_otel_telemetry.schemas.references import SchemaDocuments
+    from jupyter_otel_telemetry.schemas.schema import EventType
+    from jupyter_otel_telemetry.schemas.validation import EventValidator
 
 __all__ = ["CompiledSchema", "RegisteredSchemas", "SchemaRegistry", "Schemas"]
 
@@ -46,7 +46,7 @@ class CompiledSchema:
     @cached_property
     def flags(self) -> SchemaFlags:
         """What the schema flags, and, if nothing, all the same what it describes."""
-        from jupyter_otel_telemetry.flag_reading import read_flags  # noqa: PLC0415 - see _compiled
+        from jupyter_otel_telemetry.schemas.flag_reading import read_flags  # noqa: PLC0415 - see _compiled
 
         return self.event_type.flags or read_flags(self.documents)
 
@@ -167,15 +167,15 @@ class RegisteredSchemas(Mapping[Key, dict[str, Any]]):
 
 def _references(schema: Schema) -> list[str]:
     # Imported late, as jsonschema is: see schema._known_dialects.
-    from jupyter_otel_telemetry.references import external_references  # noqa: PLC0415
+    from jupyter_otel_telemetry.schemas.references import external_references  # noqa: PLC0415
 
     return external_references(schema.document)
 
 
 def _compiled(schema: Schema, schemas: Mapping[Key, Schema]) -> CompiledSchema:
-    from jupyter_otel_telemetry.flag_reading import mentions_flags, read_flags  # noqa: PLC0415 - as above
-    from jupyter_otel_telemetry.references import SchemaDocuments  # noqa: PLC0415
-    from jupyter_otel_telemetry.validation import EventValidator  # noqa: PLC0415
+    from jupyter_otel_telemetry.schemas.flag_reading import mentions_flags, read_flags  # noqa: PLC0415 - as above
+    from jupyter_otel_telemetry.schemas.references import SchemaDocuments  # noqa: PLC0415
+    from jupyter_otel_telemetry.schemas.validation import EventValidator  # noqa: PLC0415
 
     documents = SchemaDocuments(schema.document, _needed_documents(schema, schemas))
     flags = read_flags(documents) if any(mentions_flags(document) for document in documents) else None

@@ -25,7 +25,7 @@ from google.protobuf import json_format
 from google.rpc.status_pb2 import Status
 from opentelemetry.proto.collector.logs.v1.logs_service_pb2 import ExportLogsServiceResponse
 
-from jupyter_otel_telemetry.received import ReceivedLog, parse_json, parse_protobuf
+from jupyter_otel_telemetry.otlp.received import ReceivedLog, parse_json, parse_protobuf
 
 if TYPE_CHECKING:
     from collections.abc import Callable

@@ -12,7 +12,7 @@ from referencing.exceptions import Unresolvable
 from referencing.jsonschema import DRAFT4, DRAFT202012, specification_with
 
 from jupyter_otel_telemetry.jsondata import json_pointer
-from jupyter_otel_telemetry.schema import Path, validator_class, walk
+from jupyter_otel_telemetry.schemas.schema import Path, validator_class, walk
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping

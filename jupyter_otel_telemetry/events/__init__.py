@@ -1,0 +1,1 @@
+"""An event as a log record, and its lines in files."""

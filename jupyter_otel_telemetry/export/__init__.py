@@ -1,0 +1,1 @@
+"""How a record leaves this process: the handler, its pipeline, the end of the program."""

@@ -1,0 +1,1 @@
+"""The OpenTelemetry protocol: settings, transports, answers, and a receiver for development."""

@@ -1,0 +1,1 @@
+"""Which schemas there are, and whether an event matches one."""
