@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from time import time_ns
 from typing import TYPE_CHECKING, Any, Final
 
 from opentelemetry._logs import LoggerProvider, LogRecord, SeverityNumber
@@ -15,6 +16,7 @@ from jupyter_otel_telemetry.events.record import SCOPE_NAME, EventRecord, has_lo
 from jupyter_otel_telemetry.export.lifecycle import FLUSH_TIMEOUT_S, end_when_unused, within
 from jupyter_otel_telemetry.metrics import event_counters, of_schema
 from jupyter_otel_telemetry.otlp.settings import ExporterOptions
+from jupyter_otel_telemetry.otlp.wire import encode_log_record
 from jupyter_otel_telemetry.privacy.policy import Policy
 from jupyter_otel_telemetry.privacy.pseudonyms import find_pseudonym_key
 from jupyter_otel_telemetry.trouble import TroubleLog
@@ -117,6 +119,7 @@ class OTLPHandler(LoggingHandler):
             end_when_unused(self, logger_provider, self._delivery)
         self._provider = logger_provider
         self._otel_logger = logger_provider.get_logger(SCOPE_NAME, __version__)
+        self._spools_directly = not pipeline.limits_attributes()
         super().__init__(logger_provider=logger_provider)
         self.setLevel(level)
 
@@ -167,6 +170,9 @@ class OTLPHandler(LoggingHandler):
 
     def _emit_event(self, record: EventRecord) -> None:
         event_type = record.event_type
+        if self._spool is not None and self._spools_directly:
+            self._spool_event(record, self._spool)
+            return
         if self._delivery is not None:
             self._delivery.count_emitted()
         span_context = record.span_context
@@ -184,6 +190,27 @@ class OTLPHandler(LoggingHandler):
                 event_name=event_type.event_name,
             )
         )
+
+    def _spool_event(self, record: EventRecord, spool: SpoolLogRecordProcessor) -> None:
+        """Serialise an event for the spool, as the SDK would, at a fifth of the cost of its objects."""
+        span_context = record.span_context
+        if span_context is None:
+            span_context = get_current_span().get_span_context()
+        severity = record.event_type.severity
+        encoded = encode_log_record(
+            time_ns=record.otlp_time_ns,
+            observed_time_ns=time_ns(),
+            severity_number=severity.number,
+            severity_text=severity.text,
+            body=record.getMessage(),
+            attributes=record.otlp_attributes(),
+            event_name=record.event_type.event_name,
+            flags=span_context.trace_flags,
+            trace_id=span_context.trace_id,
+            span_id=span_context.span_id,
+        )
+        logger: Any = self._otel_logger  # the SDK's, whose resource is another one after a fork
+        spool.append(logger.resource, logger.instrumentation_scope, encoded)
 
     def handleError(self, record: logging.LogRecord) -> None:  # noqa: N802 - logging's name
         """Log, once until it works again, that a record could not be handed over, without its content."""

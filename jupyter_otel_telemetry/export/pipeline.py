@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
     from jupyter_otel_telemetry.spool import SpoolLogRecordProcessor
 
-__all__ = ["build_provider", "build_spooling_provider"]
+__all__ = ["build_provider", "build_spooling_provider", "limits_attributes"]
 
 
 def build_provider(
@@ -97,6 +97,12 @@ def _queue_size() -> int:
     if not text.isdigit() or not int(text):
         raise ValueError(f"OTEL_BLRP_MAX_QUEUE_SIZE {text!r} is no number of records")
     return int(text)
+
+
+def limits_attributes() -> bool:
+    """Tell whether `OTEL_*` variables limit the number or the length of attributes."""
+    limits = _limits()
+    return (limits.max_log_record_attributes, limits.max_log_record_attribute_length) != (None, None)
 
 
 def _limits() -> LogRecordLimits:

@@ -24,6 +24,7 @@ _DOUBTS_IN_SEARCH: Final = 32
 batch, so that one bad record is always found."""
 _FIRST_DELAY_S: Final = 0.5
 _MAX_DELAY_S: Final = 30.0
+_random = random.Random()  # noqa: S311 - no secret; not the program's own generator, which it may have seeded
 
 
 class Backoff:
@@ -37,7 +38,7 @@ class Backoff:
         bound_s = min(_MAX_DELAY_S, _FIRST_DELAY_S * 2 ** min(self._failures, 16))
         self._failures += 1
         # Never less than what was asked for; at random, so that many senders do not come back at once.
-        return answer.retry_after_s + random.uniform(bound_s / 2, bound_s)  # noqa: S311 - no secret
+        return answer.retry_after_s + _random.uniform(bound_s / 2, bound_s)
 
     def reset(self) -> None:
         """Note a success."""

@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING, Final, NamedTuple
 from opentelemetry.proto.collector.logs.v1.logs_service_pb2 import ExportLogsServiceRequest
 from opentelemetry.proto.logs.v1.logs_pb2 import ResourceLogs, ScopeLogs
 
+from jupyter_otel_telemetry.otlp.wire import varint
+
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
 
@@ -46,10 +48,10 @@ def request_of(entries: Iterable[Entry]) -> bytes:
     for (resource, scope), group in groupby(entries, lambda entry: (entry.resource, entry.scope)):
         logs = bytearray(scope)
         for entry in group:
-            logs += _LOG_RECORDS + _varint(len(entry.record))
+            logs += _LOG_RECORDS + varint(len(entry.record))
             logs += entry.record
-        scope_logs = _SCOPE_LOGS + _varint(len(logs))
-        request += _RESOURCE_LOGS + _varint(len(resource) + len(scope_logs) + len(logs))
+        scope_logs = _SCOPE_LOGS + varint(len(logs))
+        request += _RESOURCE_LOGS + varint(len(resource) + len(scope_logs) + len(logs))
         request += resource
         request += scope_logs
         request += logs
@@ -70,12 +72,3 @@ def entries_of(request: ExportLogsServiceRequest) -> Iterator[Entry]:
             parts = resource.SerializeToString(), scope.SerializeToString()
             for record in scope_logs.log_records:
                 yield Entry(*parts, record.SerializeToString())
-
-
-def _varint(number: int) -> bytes:
-    encoded = bytearray()
-    while number > 0x7F:  # noqa: PLR2004 - seven bits a byte
-        encoded.append(number & 0x7F | 0x80)
-        number >>= 7
-    encoded.append(number)
-    return bytes(encoded)

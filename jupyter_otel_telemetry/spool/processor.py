@@ -27,6 +27,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
 
     from opentelemetry.sdk._logs import ReadWriteLogRecord
+    from opentelemetry.sdk.resources import Resource
+    from opentelemetry.sdk.util.instrumentation import InstrumentationScope
 
     from jupyter_otel_telemetry.otlp.answers import Answer
 
@@ -86,26 +88,27 @@ class SpoolLogRecordProcessor(LogRecordProcessor):
         self._reset()
 
     def on_emit(self, log_record: ReadWriteLogRecord) -> None:
-        """Write a record to the spool, or keep it in memory where the disk takes nothing."""
+        """Write a record to the spool, or keep it in memory while the disk accepts no writes."""
         try:
-            entry = self._entry(log_record)
+            encoded = encode_record(log_record)
         except Exception:  # noqa: BLE001 - the caller's work must go on
             self.unencodable += 1
             record_counters().dropped.add(1, {DROP_REASON: "encoding"})
             with suppress(Exception):  # a handler of the program may raise
                 self._trouble.failed(encode_record, ": a record that cannot be encoded is lost")
             return
-        self._store.append(entry)
-        self._sender.wake()
+        self.append(log_record.resource, log_record.instrumentation_scope, encoded)
 
-    def _entry(self, log_record: ReadWriteLogRecord) -> Entry:
-        resource, scope = self._resource, self._scope
-        # Made anew only when they change, since the same bytes need not be written again.
-        if log_record.resource is not resource[0]:
-            resource = self._resource = (log_record.resource, encode_resource(log_record.resource))
-        if log_record.instrumentation_scope is not scope[0]:
-            scope = self._scope = (log_record.instrumentation_scope, encode_scope(log_record.instrumentation_scope))
-        return Entry(resource[1], scope[1], encode_record(log_record))
+    def append(self, resource: Resource | None, scope: InstrumentationScope | None, record: bytes) -> None:
+        """Write a serialised `LogRecord` to the spool, as `on_emit` does."""
+        known_resource, known_scope = self._resource, self._scope
+        # Encoded anew only when they change, since the same bytes need not be written again.
+        if resource is not known_resource[0]:
+            known_resource = self._resource = (resource, encode_resource(resource))
+        if scope is not known_scope[0]:
+            known_scope = self._scope = (scope, encode_scope(scope))
+        self._store.append(Entry(known_resource[1], known_scope[1], record))
+        self._sender.wake()
 
     def force_flush(self, timeout_millis: int = 30_000) -> bool:
         """Wait until what was emitted so far has been accepted.
