@@ -26,6 +26,7 @@ from opentelemetry._logs import SeverityNumber
 from opentelemetry.instrumentation.logging.handler import LoggingHandler
 from opentelemetry.sdk._logs import LoggerProvider
 from opentelemetry.sdk._logs.export import BatchLogRecordProcessor, LogRecordExporter, LogRecordExportResult
+from receivers import SAME_UID, UID
 
 from jupyter_otel_telemetry import EventLog, OTLPHandler
 from jupyter_otel_telemetry.events.record import SCHEMA_ID, SCHEMA_VERSION
@@ -147,12 +148,16 @@ def structlog_line(folder: Path) -> Contender:
     return Contender("structlog to file, unvalidated", lambda: logger.info(ID, **EVENT))
 
 
+def bare_attributes() -> dict[str, Any]:
+    """Return the attributes that an event of ours leaves with; each has the same uid."""
+    attributes = {f"jupyter.event.{name}": value for name, value in EVENT.items()}
+    return attributes | {UID: SAME_UID, SCHEMA_ID: ID, SCHEMA_VERSION: "1"}
+
+
 def bare_sdk() -> Contender:
     """Return the floor: the SDK alone, with the attributes and the body that an event of ours leaves with."""
     built = provider()
-    logger = built.get_logger("bare")
-    attributes = {f"jupyter.event.{name}": value for name, value in EVENT.items()}
-    attributes |= {"log.record.uid": "01ARZ3NDEKTSV4RRFFQ69G5FAV", SCHEMA_ID: ID, SCHEMA_VERSION: "1"}
+    logger, attributes = built.get_logger("bare"), bare_attributes()
 
     def emit() -> None:
         logger.emit(

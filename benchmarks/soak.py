@@ -7,62 +7,20 @@ with it. Its path may be given by ROTEL_AGENT.
 from __future__ import annotations
 
 import argparse
-import os
 import resource
-import shutil
-import socket
 import subprocess
 import sys
 import tempfile
 import time
-from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from compare import EVENT, ID, SCHEMA
+from receivers import collector
 
 from jupyter_otel_telemetry import EventLog, OTLPHandler
 
-if TYPE_CHECKING:
-    from collections.abc import Iterator
-
 BURST = 2000
 """Events between two flushes of the path in memory, whose queue holds 2,048."""
-
-
-@contextmanager
-def collector() -> Iterator[str]:
-    agent = os.environ.get("ROTEL_AGENT") or shutil.which("rotel-agent")
-    for folder in [] if agent else sys.path:
-        if Path(folder, "rotel", "rotel-agent").is_file():
-            agent = str(Path(folder, "rotel", "rotel-agent"))
-    if agent is None:
-        sys.exit("rotel-agent is not here: pip install rotel, or set ROTEL_AGENT")
-    with socket.socket() as probe, socket.socket() as other:
-        probe.bind(("127.0.0.1", 0))
-        other.bind(("127.0.0.1", 0))
-        http, grpc = probe.getsockname()[1], other.getsockname()[1]
-    command = [
-        agent,
-        "start",
-        "--otlp-http-endpoint",
-        f"127.0.0.1:{http}",
-        "--otlp-grpc-endpoint",
-        f"127.0.0.1:{grpc}",
-    ]
-    process = subprocess.Popen(
-        [*command, "--exporter", "blackhole"], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
-    )
-    try:
-        for _ in range(200):
-            with socket.socket() as probe:
-                if probe.connect_ex(("127.0.0.1", http)) == 0:
-                    break
-            time.sleep(0.05)
-        yield f"http://127.0.0.1:{http}"
-    finally:
-        process.terminate()
-        process.wait()
 
 
 def event_log(endpoint: str, spool: object) -> tuple[EventLog, OTLPHandler]:
