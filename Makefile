@@ -2,11 +2,11 @@ PYTHON ?= python3
 TOOLS := .cache/tools
 NOX := $(TOOLS)/bin/nox
 
-.PHONY: help demo test lint bench stack clean
+.PHONY: help demo test lint bench bench-check stack clean
 .DEFAULT_GOAL := help
 
 help:  ## Show what can be made
-	@grep -E '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z]+):.*## /make \1	/'
+	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /make \1	/'
 
 demo: $(NOX)  ## A day of events, to a file and to an OTLP receiver, on this machine alone
 	@$(NOX) --session demo
@@ -20,8 +20,11 @@ lint: $(NOX)  ## ruff and mypy
 stack:  ## The Collector, Prometheus and Kafka that the tests of deploy/ run, made once and kept in your cache
 	@$(PYTHON) tests/stack/build_stack.py
 
-bench: $(NOX)  ## Time against the peers, in one run
+bench: $(NOX)  ## Time against the peers: an event, the whole way to a collector, latency, growth
 	@$(NOX) --session bench
+
+bench-check: $(NOX)  ## Fail where an event costs more, beside the peers, than the committed ratios say
+	@$(NOX) --session bench -- --check
 
 clean:  ## Remove what the above have made
 	rm -rf .cache .nox build dist

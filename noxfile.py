@@ -125,6 +125,11 @@ def demo(session: nox.Session) -> None:
 
 @nox.session
 def bench(session: nox.Session) -> None:
-    """Compare with the peers."""
+    """Compare with the peers, event by event, on the whole way to a collector, and at growing sizes."""
     _install(session, "test", "-r", "benchmarks/requirements.txt")
-    session.run("python", "benchmarks/compare.py", *session.posargs)
+    env = {"ROTEL_AGENT": agent} if (agent := _collector(session)) else {}
+    if session.posargs:
+        session.run("python", "benchmarks/compare.py", *session.posargs)
+        return
+    for program in ("compare", "whole_way", "latency", "growth"):
+        session.run("python", f"benchmarks/{program}.py", env=env)

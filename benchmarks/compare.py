@@ -8,6 +8,7 @@ rounds, outside the measured time.
 from __future__ import annotations
 
 import argparse
+import json
 import logging
 import platform
 import statistics
@@ -49,6 +50,10 @@ SCHEMA = {
 SIX = ["user", "email", "address", "path", "size", "kernel"]
 UNFLAGGED_ID, FLAGGED_ID = ID + "/six", ID + "/six-flagged"
 EVENT = {"action": "start", "username": "ada", "servers": 3}
+RATIOS = Path(__file__).with_name("ratios.json")
+"""Ratios that were measured and committed, by promise."""
+Promise = tuple[str, float, float]
+"""What is promised, the ratio measured, and its limit."""
 BATCH = 400
 """Events a round; below the 512 at which the SDK's processor begins to export."""
 
@@ -227,7 +232,7 @@ def installed(package: str) -> str:
         return f"{package} absent"
 
 
-def report(timed: dict[str, Contender]) -> None:
+def report(timed: dict[str, Contender], kept: list[Promise]) -> None:
     packages = ["jupyter-otel-telemetry", "jupyter-events", "jupyter-telemetry", "structlog", "opentelemetry-sdk"]
     print(f"Python {platform.python_version()}, {', '.join(installed(package) for package in packages)}\n")
     print("| contender | us an event, median | of ours to file |\n|---|---:|---:|")
@@ -235,11 +240,23 @@ def report(timed: dict[str, Contender]) -> None:
         ratio = contender.median_us / timed["file"].median_us
         print(f"| {contender.name} | {contender.median_us:.2f} | {ratio:.2f} |")
     print("\n| promise | measured | limit | kept |\n|---|---:|---:|---|")
-    for promise, measured, limit in promises(timed):
+    for promise, measured, limit in kept:
         print(f"| {promise} | {measured:.3f} | {limit:.3f} | {'yes' if measured <= limit else 'NO'} |")
 
 
-def promises(timed: dict[str, Contender]) -> list[tuple[str, float, float]]:
+def check(measured: list[Promise], tolerance: float) -> int:
+    """Compare ratios with the committed ones; return the number of those that have grown by more than `tolerance`."""
+    committed = json.loads(RATIOS.read_text())
+    grown = [
+        f"{name}: {ratio:.3f}, committed {committed[name]:.3f}"
+        for name, ratio, _ in measured
+        if name in committed and ratio > committed[name] * (1 + tolerance)
+    ]
+    print("\n".join(["", *(f"GROWN {line}" for line in grown)] if grown else ["", "No ratio has grown."]))
+    return len(grown)
+
+
+def promises(timed: dict[str, Contender]) -> list[Promise]:
     us = {name: contender.median_us for name, contender in timed.items()}
     own, theirs = import_seconds("jupyter_otel_telemetry"), import_seconds("jupyter_events")
     return [
@@ -269,20 +286,32 @@ def promises(timed: dict[str, Contender]) -> list[tuple[str, float, float]]:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--rounds", type=int, default=60, help="rounds of each contender (default: 60)")
-    rounds = parser.parse_args().rounds
+    parser.add_argument("--check", action="store_true", help=f"fail where a ratio has grown, by {RATIOS.name}")
+    parser.add_argument("--tolerance", type=float, default=0.15, help="by how much it may have (default: 0.15)")
+    parser.add_argument("--commit", action="store_true", help=f"write the ratios to {RATIOS.name}")
+    options = parser.parse_args()
     with tempfile.TemporaryDirectory() as folder:
         timed = contenders(Path(folder))
-        for number in range(rounds + 1):
-            if sys.stderr.isatty():
-                print(f"\rround {number} of {rounds}", end="", file=sys.stderr)
-            for contender in timed.values():
-                contender.run_round()
-        for contender in timed.values():
-            del contender.rounds_us[0]  # warming up
-        if sys.stderr.isatty():
-            print("\r" + " " * 30 + "\r", end="", file=sys.stderr)
-        report(timed)
+        run(timed, options.rounds)
+        measured = promises(timed)
+        report(timed, measured)
         logging.shutdown()
+    if options.commit:
+        RATIOS.write_text(json.dumps({name: round(ratio, 3) for name, ratio, _ in measured}, indent=2) + "\n")
+    sys.exit(1 if options.check and check(measured, options.tolerance) else 0)
+
+
+def run(timed: dict[str, Contender], rounds: int) -> None:
+    """Let the contenders take turns; the first round warms them up."""
+    for number in range(rounds + 1):
+        if sys.stderr.isatty():
+            print(f"\rround {number} of {rounds}", end="", file=sys.stderr)
+        for contender in timed.values():
+            contender.run_round()
+    for contender in timed.values():
+        del contender.rounds_us[0]
+    if sys.stderr.isatty():
+        print("\r" + " " * 30 + "\r", end="", file=sys.stderr)
 
 
 if __name__ == "__main__":
