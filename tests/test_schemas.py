@@ -93,7 +93,7 @@ class TestRegisterSchema:
         "bad, message",
         [
             ("text", "a schema must be a mapping, not str"),
-            ({"version": 1, "title": "T"}, r"the schema \(T\) lacks \$id"),
+            ({"version": 1, "title": "T"}, r"the schema \('T'\) lacks \$id"),
             ({"$id": "", "version": 1}, r"has the \$id ''"),
             ({"$id": "x"}, "schema 'x' lacks a version"),
             ({"$id": "x", "version": True}, "has the version True"),
@@ -109,7 +109,7 @@ class TestRegisterSchema:
                 schema(properties={"a": {"otel": {"severity": "INFO"}}}),
                 "/properties/a: unknown annotation otel.severity",
             ),
-            (schema(properties={"a": {"otel": {"attribute": "A b"}}}), "'A b' is no attribute name"),
+            (schema(properties={"a": {"otel": {"attribute": "A b"}}}), "'A b' is not an attribute name"),
             (schema(properties={"a": {"otel": {"attribute": "jupyter.schema.id"}}}), "is reserved"),
             (schema(properties={"a": {"otel": {"attribute": "msg"}}}), "is reserved"),
             (

@@ -11,7 +11,7 @@ import yaml
 from builders import ID, schema, serving, tls_context
 
 from jupyter_otel_telemetry import SchemaSourceError
-from jupyter_otel_telemetry.schemas import sources
+from jupyter_otel_telemetry.schemas import downloads
 
 BOMB = "a: &a [x,x,x,x,x,x,x,x,x]\n" + "".join(
     f"{name}: &{name} [{','.join(['*' + below] * 9)}]\n" for below, name in zip("abcdefgh", "bcdefghi", strict=True)
@@ -47,20 +47,25 @@ class TestRegisterSchemaFile:
     @pytest.mark.parametrize(
         "content, message",
         [
-            (b"", "it is empty"),
-            (b"  \n", "it is empty"),
-            (b"\xff\xfe\x00", "it is not UTF-8 at byte 0"),
-            (b"- a\n- b", "it holds a list, not a mapping"),
-            (b"a: [1", "line 1"),
-            (b"a: 1\n---\nb: 2", "expected a single document"),
-            (b"a: !!python/object/apply:os.system ['echo x']", "could not determine a constructor"),
-            (b"[" * 20_000, "nested deeper than 100 levels"),
+            (b"", "bad.yaml: empty"),
+            (b"  \n", "bad.yaml: empty"),
+            (b"\xff\xfe\x00", "not UTF-8 at byte 0"),
+            (b"- a\n- b", "a list, not a mapping"),
+            (b"a: [1", "line 2, column 1: did not find expected ',' or ']'"),
+            (b"a: 1\n---\nb: 2", "line 2, column 1: expected a single document"),
+            (b"%YAML 1.1\n---\na: on", "line 1, column 1: expected YAML 1.2, got 1.1"),
+            (b"[" * 200, "line 1, column 101: nested deeper than 100 levels"),
+            (b"[" * 20_000, "line 1, column 1001: exceeded maximum nesting depth"),
             (b"a: " + b"{a: " * 20_000, "nested deeper than 100 levels"),
-            (BOMB.encode(), "more than 100000 nodes once its aliases are expanded"),
-            (b"a: &a [*a]", "alias \\*a stands inside its own anchor"),
+            (b'{"a": ' * 101 + b"1" + b"}" * 101, "nested deeper than 100 levels"),
+            (b"[" + b"1," * 100_000 + b"1]", "more than 100000 nodes"),
+            (BOMB.encode(), "line 6, column .*: more than 100000 nodes once aliases are expanded"),
+            (b"a: &a [*a]", "the alias \\*a stands inside its own anchor"),
             (b"x" * (1024 * 1024 + 1), "larger than 1024 KiB"),
-            (b'"$id": x\nversion: 2020-01-01', "date, which JSON cannot hold at /version"),
-            (b'"$id": x\nversion: 1\ntrue: 1', "keys must be strings"),
+            (b'"$id": x\nversion: 1\n1: 1', "line 3, column 1: expected text as key, got the int 1; quote it"),
+            (b"a: " + b"9" * 5_000, "line 1, column 4: a number of 5000 characters; quote it if it is text"),
+            (b'{"a": ' + b"9" * 5_000 + b"}", "line 1, column 7: a number of 5000 characters"),
+            (b'{"a": 1e999}', "line 1, column 7: the number 1e999.* is beyond the range"),
         ],
     )
     def test_hostile_or_broken_content_ends_in_a_clear_error(self, event_log, tmp_path, content, message):
@@ -81,7 +86,7 @@ class TestRegisterSchemaFile:
 
     def test_neither_path_nor_file_is_a_type_error(self, event_log):
         """A mapping belongs to register_schema."""
-        with pytest.raises(TypeError, match="a path or an open file is wanted, not dict"):
+        with pytest.raises(TypeError, match="expected a path or an open file, got dict"):
             event_log.register_schema_file(schema())
 
 
@@ -102,14 +107,14 @@ class TestRegisterSchemas:
         (tmp_path / "bad.yaml").write_text("- a")
         (tmp_path / "worse.json").write_text("{")
 
-        with pytest.raises(SchemaSourceError, match=r"2 bad files; bad\.yaml: .*; worse\.json: "):
+        with pytest.raises(SchemaSourceError, match="2 of 3 files cannot be registered"):
             event_log.register_schemas(tmp_path)
 
         assert (ID, 1) in event_log.schemas
 
     def test_needs_a_folder(self, event_log, tmp_path):
         """A misspelt path must not pass for an empty folder."""
-        with pytest.raises(SchemaSourceError, match="it is no folder"):
+        with pytest.raises(SchemaSourceError, match="no such file or directory"):
             event_log.register_schemas(tmp_path / "missing")
 
 
@@ -191,7 +196,7 @@ class TestRegisterSchemaUrl:
     )
     def test_other_addresses_are_refused_before_any_connection(self, event_log, monkeypatch, url):
         """Only https, and http on loopback."""
-        monkeypatch.setattr(sources, "_download", lambda *_: pytest.fail("it connected"))
+        monkeypatch.setattr(downloads, "_download", lambda *_, **__: pytest.fail("it connected"))
 
         with pytest.raises(SchemaSourceError):
             event_log.register_schema_url(url)
@@ -229,7 +234,7 @@ class TestRegisterSchemaUrl:
         """Without what may be secret."""
         site.answers["/s"] = (200, {}, b"- a")
 
-        with pytest.raises(SchemaSourceError, match=rf"no schema from {site.url}/s: it holds a list"):
+        with pytest.raises(SchemaSourceError, match=rf"no schema from {site.url}/s: a list"):
             event_log.register_schema_url(site.url + "/s?token=x")
 
     def test_endless_content_is_cut_off(self, event_log, site):
@@ -249,7 +254,7 @@ class TestRegisterSchemaUrl:
     @pytest.mark.parametrize("where", ["headers", "body"])
     def test_slow_server_is_given_up(self, event_log, site, monkeypatch, where):
         """The time limit is for the whole download, however the bytes trickle."""
-        monkeypatch.setattr(sources, "DOWNLOAD_TIMEOUT_S", 0.3)
+        monkeypatch.setattr(downloads, "DOWNLOAD_TIMEOUT_S", 0.3)
 
         def trickle(request):
             request.wfile.write(b"HTTP/1.0 200 OK\r\n" + (b"\r\n" if where == "body" else b"X: "))
@@ -258,7 +263,7 @@ class TestRegisterSchemaUrl:
 
         site.answers["/s"] = trickle
 
-        with pytest.raises(SchemaSourceError, match=r"it took longer than 0.3 seconds"):
+        with pytest.raises(SchemaSourceError, match=r"took longer than 0.3 seconds"):
             event_log.register_schema_url(site.url + "/s")
 
     def test_unreachable_server_is_a_clear_error(self, event_log, site):
