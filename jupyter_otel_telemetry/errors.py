@@ -88,7 +88,7 @@ class SchemaSourceError(TelemetryError, ValueError):
 
 
 def name_source(error: Exception, source: str | None) -> None:
-    """Let an error name the file or URL of the schema that it is about; a `PolicyError` is about the configuration."""
+    """Let an error name the file or URL of its schema; a `PolicyError` is about the configuration."""
     if source is None or isinstance(error, (SchemaSourceError, PolicyError)):
         return
     if isinstance(error, SchemaConflict):

@@ -130,10 +130,7 @@ def _whole_content(response: http.client.HTTPResponse, deadline: float, *, is_ve
     """Read a body, unless it is or may be a part only: in the rest of a schema may be its flags."""
     if response.status != http.client.OK:
         raise ValueError(f"expected status 200, got {response.status}")
-    if response.length is None and not response.chunked and not is_verified:
-        raise ValueError(
-            "the server does not state the length, so that an incomplete download would pass; give sha256"
-        )
+    is_measured = response.length is not None or response.chunked
     content = bytearray()
     while chunk := response.read1(64 * 1024):
         content += chunk
@@ -143,6 +140,8 @@ def _whole_content(response: http.client.HTTPResponse, deadline: float, *, is_ve
             raise TimeoutError
     if response.length:
         raise ValueError(f"incomplete: {len(content)} of {len(content) + response.length} bytes arrived")
+    if not (is_measured or is_verified):
+        raise ValueError("the server does not state the length, so an incomplete download would pass; give sha256")
     return bytes(content)
 
 
