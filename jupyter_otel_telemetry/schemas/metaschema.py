@@ -24,7 +24,7 @@ DEFAULT_DIALECT: Final = "http://json-schema.org/draft-07/schema#"
 
 _MAX_PATTERN: Final = 10_000
 _MAX_PATTERNS: Final = 100_000
-_MAX_EXPLAINED_BYTES: Final = 20_000
+_MAX_EXPLAINED_BYTES: Final = 5_000
 """Size up to which jsonschema, a thousand times slower than jsonschema-rs, explains why a schema is invalid."""
 _TYPES: Final = ("array", "boolean", "integer", "null", "number", "object", "string")
 
@@ -146,9 +146,12 @@ def _check_patterns(document: dict[str, Any], where: str) -> None:
             continue
         known.add(pattern)
         length += len(pattern)
-        if len(pattern) > _MAX_PATTERN or length > _MAX_PATTERNS:
-            limits = f"{_MAX_PATTERN} characters, or all patterns together than {_MAX_PATTERNS}"
-            raise _invalid(where, path, f"a pattern is longer than {limits}")
+        if len(pattern) > _MAX_PATTERN:
+            raise _invalid(
+                where, path[:-1], f"a pattern of {len(pattern)} characters; at most {_MAX_PATTERN} are allowed"
+            )
+        if length > _MAX_PATTERNS:
+            raise _invalid(where, (), f"its patterns have more than {_MAX_PATTERNS} characters together")
         if problem := _pattern_problem(pattern):
             raise _invalid(where, path, f"{pattern[:200]!r} is not a regular expression: {problem}")
 

@@ -3,7 +3,8 @@
 JSON Schema ignores unknown keywords. Most are harmless and pass (`x-…`, `example`, `deprecated`, `personal-data`,
 `tittle`). These are refused, because a value would be recorded that was meant to be withheld, or lose its name:
 
-1. a keyword that is nearly `pii`, `categories` or `otel`: another case, number (`category`), separators, or one edit;
+1. a keyword that is nearly `pii`, `categories` or `otel`: another case, number (`category`), separators, or one edit
+   with a value that fits;
 2. one of these three, also nearly, below a keyword that holds no subschemas (`propertys`, `fields`), unless a `$ref`
    in the schema leads there. Values of events (`const`, `default`, `enum`, `examples`) and `x-…` are not looked at;
 3. likewise a `$ref`, which may lead to one, below a keyword that nearly holds subschemas (`item`);
@@ -13,7 +14,6 @@ JSON Schema ignores unknown keywords. Most are harmless and pass (`x-…`, `exam
 
 from __future__ import annotations
 
-import re
 from bisect import bisect_left
 from functools import lru_cache
 from typing import TYPE_CHECKING, Any, Final, NoReturn
@@ -52,7 +52,7 @@ def check_spelling(document: dict[str, Any], where: str) -> None:
                 _check_names(value, place, where)
             if not _is_unknown(keyword, value):
                 continue
-            if meant := _nearly(keyword, ANNOTATIONS):
+            if meant := _meant_annotation(keyword, value):
                 _refuse(where, place, f"did you mean {meant}? Written like this, it has no effect")
             if isinstance(value, str) and "#" in value and _nearly(keyword, ("$ref",)):
                 _refuse(where, place, "did you mean $ref? Written like this, it has no effect")
@@ -92,6 +92,21 @@ def _check_names(names: Any, path: Path, where: str) -> None:
 
 def _is_otel(value: Any) -> bool:
     return isinstance(value, dict) and bool(value) and value.keys() <= _OTEL_NAMES
+
+
+def _meant_annotation(key: str, value: Any) -> str | None:
+    """Return the annotation that an unknown keyword is meant for, or None.
+
+    One edit alone does not tell (`hotel`); the value must be like that of the annotation, too.
+    """
+    meant = _nearly(key, ANNOTATIONS)
+    if meant is None or _forms(key)[1] == _forms(meant)[1]:
+        return meant
+    if meant == "otel":
+        return (
+            meant if isinstance(value, dict) and value and all(type(item) is str for item in value.values()) else None
+        )
+    return meant if isinstance(value, {"pii": (bool, str), "categories": (list, str)}[meant]) else None
 
 
 def _seems_annotation(key: str, value: Any) -> bool:
@@ -159,18 +174,21 @@ def _nearly(key: str, words: tuple[str, ...]) -> str | None:
     """Return the word that a key nearly is, or None."""
     if len(key) > _LONGEST or key in words:
         return None
-    plain = _stem(key)
-    if plain in (found := {_stem(word): word for word in words}):
-        return found[plain]
+    plain, stem = _forms(key)
+    forms = [(word, *_forms(word)) for word in words]
+    if same := next((word for word, _, other in forms if stem == other), None):
+        return same
     if words == ("$ref",) and not key.startswith("$"):  # as href does not
         return None
-    return next((word for stem, word in found.items() if _is_one_edit_away(plain, stem)), None)
+    near = (word for word, one, other in forms if _is_one_edit_away(plain, one) or _is_one_edit_away(stem, other))
+    return next(near, None)
 
 
-def _stem(word: str) -> str:
-    """Return a word in lower case and the singular, without separators."""
-    plain = re.sub(r"[\W_]", "", word.lower())
-    return re.sub("ies$", "y", plain) if plain.endswith("ies") else plain.removesuffix("s")
+@lru_cache(maxsize=256)
+def _forms(word: str) -> tuple[str, str]:
+    """Return a word in lower case, without separators; and its singular."""
+    plain = "".join(filter(str.isalnum, word.lower()))
+    return plain, plain[:-3] + "y" if plain.endswith("ies") else plain.removesuffix("s")
 
 
 def _is_one_edit_away(one: str, other: str) -> bool:
