@@ -108,7 +108,7 @@ def read_cases(suite: Path, draft: str) -> Iterator[Case]:
 
 @pytest.fixture(scope="module", params=DIALECTS)
 def cases(request):
-    suite = fetch_suite.folder()
+    suite = fetch_suite.JSON_SCHEMA.folder()
     if not (suite / "tests").is_dir():
         absent("the JSON-Schema-Test-Suite, which tests/fetch_suite.py fetches,")
     return list(read_cases(suite, request.param))
