@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from traitlets import TraitError
 
 if TYPE_CHECKING:
-    from collections.abc import Collection
+    from collections.abc import Collection, Sequence
 
 __all__ = ["PolicyError", "SchemaConflict", "SchemaNotRegistered", "SchemaSourceError", "TelemetryError"]
 
@@ -45,33 +45,58 @@ class SchemaNotRegistered(TelemetryError, ValueError):
     def _hint(self) -> str:
         if versions := sorted(version for schema_id, version in self.known if schema_id == self.schema_id):
             return f"registered versions: {', '.join(versions)}"
-        close = get_close_matches(self.schema_id, {schema_id for schema_id, _ in self.known}, n=1, cutoff=0.9)
+        close = get_close_matches(self.schema_id, sorted({schema_id for schema_id, _ in self.known}), n=1, cutoff=0.9)
         return "register it first" + (f", or did you mean {close[0]!r}?" if close else "")
 
 
 class SchemaConflict(TelemetryError, ValueError):
-    """Another schema is already registered under this id and version."""
+    """Another schema is already registered under this id and version.
 
-    def __init__(self, schema_id: str, version: str, difference: str) -> None:
-        super().__init__(schema_id, version, difference)
+    `source` is the file or URL of the new schema, `registered_source` that of the other one; each is None if a
+    mapping was registered.
+    """
+
+    def __init__(self, schema_id: str, version: str, difference: str, registered_source: str | None = None) -> None:
+        super().__init__(schema_id, version, difference, registered_source)
         self.schema_id, self.version, self.difference = schema_id, version, difference
+        self.registered_source = registered_source
+        self.source: str | None = None
 
     def __str__(self) -> str:
+        source = "" if self.source is None else f"{self.source}: "
+        other = "" if self.registered_source is None else f", from {self.registered_source},"
         return (
-            f"schema {self.schema_id!r} version {self.version} is already registered with other content "
-            f"({self.difference}); give the changed schema a new version"
+            f"{source}schema {self.schema_id!r} version {self.version} is already registered{other} with other "
+            f"content ({self.difference}); give the changed schema a new version"
         )
 
 
 class SchemaSourceError(TelemetryError, ValueError):
-    """A file, folder or URL does not yield a schema."""
+    """A file, folder or URL does not yield a schema.
 
-    def __init__(self, source: str, problem: str) -> None:
-        super().__init__(source, problem)
-        self.source, self.problem = source, problem
+    `problems` is a list: of a folder, a text for each file that was not registered, which names the file; else of
+    `problem` alone.
+    """
+
+    def __init__(self, source: str, problem: str, problems: Sequence[str] = ()) -> None:
+        super().__init__(source, problem, problems)
+        self.source, self.problem, self.problems = source, problem, list(problems) or [problem]
 
     def __str__(self) -> str:
-        return f"no schema from {self.source}: {self.problem}"
+        lines = [f"no schema from {self.source}: {self.problem}"]
+        return "\n".join(lines if self.problems == [self.problem] else [*lines, *self.problems])
+
+
+def name_source(error: Exception, source: str | None) -> None:
+    """Let an error name the file or URL of its schema; a `PolicyError` is about the configuration."""
+    if source is None or isinstance(error, (SchemaSourceError, PolicyError)):
+        return
+    if isinstance(error, SchemaConflict):
+        error.source = source
+    elif isinstance(message := getattr(error, "message", None), str):  # jsonschema's
+        error.message = f"{source}: {message}"  # type: ignore[attr-defined]
+    else:
+        error.args = (f"{source}: {error}",)
 
 
 class PolicyError(TelemetryError, TraitError, ValueError):

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import logging
 import threading
-from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any
 
 from traitlets import Enum, Unicode, default, observe, validate
@@ -12,7 +11,7 @@ from traitlets.config import Config, LoggingConfigurable
 from traitlets.config.loader import DeferredConfig, LazyConfigValue
 
 from jupyter_otel_telemetry.dispatch import Dispatcher
-from jupyter_otel_telemetry.errors import PolicyError, SchemaSourceError
+from jupyter_otel_telemetry.errors import PolicyError, SchemaSourceError, name_source
 from jupyter_otel_telemetry.events.record import EventRecord, datetime_to_ns
 from jupyter_otel_telemetry.hooks import Listener, Listeners, Modifier, ModifierFailed, Modifiers
 from jupyter_otel_telemetry.jsondata import copy_again
@@ -21,7 +20,7 @@ from jupyter_otel_telemetry.privacy.explain import Destination, explanations
 from jupyter_otel_telemetry.privacy.policy import Policy, policies_of
 from jupyter_otel_telemetry.privacy.pseudonyms import find_pseudonym_key
 from jupyter_otel_telemetry.privacy.redaction import NO_PATHS
-from jupyter_otel_telemetry.schemas import sources
+from jupyter_otel_telemetry.schemas import downloads, sources
 from jupyter_otel_telemetry.schemas.registry import RegisteredSchemas, SchemaRegistry
 from jupyter_otel_telemetry.traits import AllowedSchemasTrait, Handlers
 from jupyter_otel_telemetry.trouble import TroubleLog
@@ -195,13 +194,14 @@ class EventLog(LoggingConfigurable):
     def register_schema(self, schema: Mapping[str, Any]) -> None:
         """Register a JSON schema that has `$id` and `version`.
 
-        The schema is copied. Registering the same again changes nothing.
+        The schema is copied. Registering the same again changes nothing; titles and descriptions may differ, and
+        the first ones stay.
 
         Raises:
-            jsonschema.SchemaError: it is no valid JSON Schema.
+            jsonschema.SchemaError: the schema is not a valid JSON Schema.
             SchemaConflict: another schema has this id and version.
-            ValueError: it lacks `$id` or `version`, has a property that begins with `__`, names an unknown
-                `$schema`, is not JSON, or annotates something wrongly under `otel`.
+            ValueError: the schema lacks `$id` or `version`, has a property that begins with `__`, names an unknown
+                `$schema`, is not JSON, or has a wrong, misspelt or misplaced annotation.
 
         """
         self._registry.register(schema)
@@ -210,11 +210,11 @@ class EventLog(LoggingConfigurable):
         """Register a schema from a YAML or JSON file: a path, or an open file.
 
         Raises:
-            SchemaSourceError: it cannot be read or parsed.
-            jsonschema.SchemaError, SchemaConflict, ValueError: see `register_schema`.
+            SchemaSourceError: the file cannot be read or parsed.
+            jsonschema.SchemaError, SchemaConflict, ValueError: see `register_schema`; the message names the file.
 
         """
-        self._registry.register(sources.read_file(path_or_file))
+        self._registry.register(sources.read_file(path_or_file), sources.file_name(path_or_file))
 
     def register_schema_url(self, url: str, *, sha256: str | None = None) -> None:
         """Download a schema over https (plain http from this machine only) and register it.
@@ -224,34 +224,45 @@ class EventLog(LoggingConfigurable):
             sha256: hexadecimal digest that the content must have.
 
         Raises:
-            SchemaSourceError: it cannot be had within ten seconds and 1 MiB, redirects off https, has another
-                digest, or is no schema.
-            jsonschema.SchemaError, SchemaConflict, ValueError: see `register_schema`.
+            SchemaSourceError: the download fails, takes more than ten seconds, is larger than 1 MiB or incomplete,
+                is redirected off https, or has another digest; or the content is not a schema.
+            jsonschema.SchemaError, SchemaConflict, ValueError: see `register_schema`; the message names the URL,
+                without user, password and query.
 
         """
-        self._registry.register(sources.read_url(url, sha256))
+        self._registry.register(downloads.read_url(url, sha256), downloads.shown_url(url))
 
     def register_schemas(self, folder: str | os.PathLike[str]) -> list[tuple[str, str]]:
-        """Register every `*.yaml`, `*.yml` and `*.json` below a folder.
+        """Register every `*.yaml`, `*.yml` and `*.json` below a folder, except hidden files and folders.
 
         Returns:
             Id and version of each, in the order of the paths.
 
         Raises:
-            SchemaSourceError: `folder` is no folder, or some files hold no schema; the others are registered.
+            SchemaSourceError: `folder` cannot be listed, or some files cannot be registered; the others are.
+                `problems` has a line for each of these files.
 
         """
-        parsed: list[Schema] = []
+        registered: list[tuple[str, str]] = []
+        parsed: dict[tuple[str, str], Schema] = {}
         problems: list[str] = []
-        for path in sources.read_folder_paths(folder):
+        paths = sources.find_files(folder)
+        if not paths:
+            self.log.warning("no schemas registered: no *.yaml, *.yml or *.json in %s", folder)
+        for path in paths:
             try:
-                parsed.append(self._registry.parse(sources.read_file(path)))
+                schema = self._registry.parse(sources.read_file(path), str(path), parsed)
             except Exception as error:  # noqa: BLE001 - collected: one bad file must not hide the others
-                problems.append(f"{Path(path).relative_to(folder)}: {str(error).splitlines()[0]}")
-        self._registry.register_parsed(parsed)
+                name_source(error, str(path))
+                problems.append(str(error).splitlines()[0].removeprefix("no schema from "))
+            else:
+                registered.append(schema.key)
+                parsed.setdefault(schema.key, schema)
+        self._registry.register_parsed(parsed.values())
         if problems:
-            raise SchemaSourceError(str(folder), f"{len(problems)} bad files; " + "; ".join(problems))
-        return [schema.key for schema in parsed]
+            problem = f"{len(problems)} of {len(paths)} files cannot be registered"
+            raise SchemaSourceError(str(folder), problem, problems)
+        return registered
 
     def add_modifier(self, fn: Modifier, schema_id: str | None = None) -> None:
         """Let `fn` change events, of one schema or (None) of all, before they are validated.

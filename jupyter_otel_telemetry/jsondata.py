@@ -19,6 +19,7 @@ __all__ = [
     "json_copy",
     "json_pointer",
     "object_text",
+    "short_repr",
 ]
 
 MAX_DEPTH = 500
@@ -190,3 +191,12 @@ def object_text(value: object) -> str:
         return clean_text(str.__str__(value) if isinstance(value, str) else str(value))
     except Exception:  # noqa: BLE001 - a stranger's __str__ may raise anything
         return f"<{type(value).__name__}>"
+
+
+def short_repr(value: object) -> str:
+    """Text of a value for a message about a schema, cut to sixty characters."""
+    try:
+        text = repr(value[:61] if isinstance(value, str) else value)
+    except Exception:  # noqa: BLE001 - too deep, too many digits
+        return f"a {type(value).__name__}"
+    return text if len(text) <= 60 else text[:57] + "..."  # noqa: PLR2004

@@ -1,9 +1,11 @@
-"""Fetch the JSON-Schema-Test-Suite, which is part of jsonschema's source distribution, for test_conformance.py.
+"""Fetch the suites of others that our tests run, out of source distributions.
 
-    python tests/fetch_suite.py [folder]
+    python tests/fetch_suite.py
 
-The folder is the argument, else the environment variable JSON_SCHEMA_TEST_SUITE, else .cache/json-schema-test-suite
-in the project's root. The suite is that of the installed jsonschema; if the folder has it already, nothing is done.
+The JSON-Schema-Test-Suite, for test_conformance.py, is that of the installed jsonschema. Its folder is the environment
+variable JSON_SCHEMA_TEST_SUITE, else .cache/json-schema-test-suite in the project's root. The folder of
+jupyter_telemetry's tests, for test_jupyter_telemetry.py, is JUPYTER_TELEMETRY_TESTS, else
+.cache/jupyter-telemetry-tests. A suite that is there already is not fetched again.
 """
 
 from __future__ import annotations
@@ -18,40 +20,54 @@ import venv
 from importlib.metadata import PackageNotFoundError, version
 from importlib.util import find_spec
 from pathlib import Path
+from typing import NamedTuple
 
 ROOT = Path(__file__).resolve().parent.parent
 
 
-def folder():
-    """Return where the suite is, or is to be."""
-    return Path(os.environ.get("JSON_SCHEMA_TEST_SUITE") or ROOT / ".cache" / "json-schema-test-suite")
+class Suite(NamedTuple):
+    """A folder of a source distribution, and the environment variable that says where to keep it."""
+
+    name: str
+    variable: str
+    package: str
+    version: str | None
+    inside: str
+
+    def folder(self):
+        """Return where the suite is, or is to be."""
+        return Path(os.environ.get(self.variable) or ROOT / ".cache" / self.name)
 
 
-def fetch(target):
-    """Put the suite into a folder; return whether there was something to do."""
-    wanted = version("jsonschema")
-    mark = target / "jsonschema-version"
+JSON_SCHEMA = Suite("json-schema-test-suite", "JSON_SCHEMA_TEST_SUITE", "jsonschema", None, "json")
+TELEMETRY = Suite("jupyter-telemetry-tests", "JUPYTER_TELEMETRY_TESTS", "jupyter_telemetry", "0.1.0", "tests")
+
+
+def fetch(suite):
+    """Put a suite into its folder; return whether there was something to do."""
+    wanted, target = suite.version or version(suite.package), suite.folder().absolute()
+    mark = target / f"{suite.package}-version"
     if mark.is_file() and mark.read_text() == wanted:
         return False
     if target.exists() and not mark.is_file() and any(target.iterdir()):
         raise RuntimeError(f"{target} holds something else; name another folder")
     target.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=target.parent) as work:  # on the same file system, so that it can be renamed
-        suite = unpack(download(wanted, Path(work)), Path(work))
-        (suite / mark.name).write_text(wanted)
+        unpacked = unpack(download(suite.package, wanted, Path(work)), suite.inside, Path(work))
+        (unpacked / mark.name).write_text(wanted)
         shutil.rmtree(target, ignore_errors=True)
-        suite.rename(target)
+        unpacked.rename(target)
     return True
 
 
-def download(wanted, work):
-    # Only jsonschema itself from source: the build backend, which pip needs for the metadata, may come as a wheel.
+def download(package, wanted, work):
+    # Only the package itself from source: the build backend, which pip needs for the metadata, may come as a wheel.
     command = [pip_python(work), "-m", "pip", "download", "--quiet", "--disable-pip-version-check", "--no-deps"]
-    command += ["--no-binary", "jsonschema", "--dest", str(work), f"jsonschema=={wanted}"]
+    command += ["--no-binary", package, "--dest", str(work), f"{package}=={wanted}"]
     done = subprocess.run(command, check=False, capture_output=True, text=True, timeout=300)
     if done.returncode:
-        raise RuntimeError(f"pip could not download the source of jsonschema {wanted}:\n{done.stderr.strip()}")
-    return next(work.glob("jsonschema-*.tar.gz"))
+        raise RuntimeError(f"pip could not download the source of {package} {wanted}:\n{done.stderr.strip()}")
+    return next(work.glob(f"{package}-*.tar.gz"))
 
 
 def pip_python(work):
@@ -62,20 +78,19 @@ def pip_python(work):
     return str(work / "venv" / ("Scripts" if os.name == "nt" else "bin") / "python")
 
 
-def unpack(archive, work):
+def unpack(archive, inside, work):
     top = archive.name.removesuffix(".tar.gz")
     with tarfile.open(archive) as source:
-        members = [member for member in source if member.name.startswith(f"{top}/json/") and member.isreg()]
+        members = [member for member in source if member.name.startswith(f"{top}/{inside}/") and member.isreg()]
         source.extractall(work, members, filter="data")
-    suite = work / top / "json"
-    if not (suite / "tests").is_dir():
-        raise RuntimeError(f"{archive.name} has no folder json/tests: the suite is no longer part of it")
-    return suite
+    if not members:
+        raise RuntimeError(f"{archive.name} has no folder {inside}: the suite is no longer part of it")
+    return work / top / inside
 
 
 if __name__ == "__main__":
-    target = Path(sys.argv[1]).absolute() if len(sys.argv) > 1 else folder()
     try:
-        print("fetched" if fetch(target) else "here already", target)  # noqa: T201 - a script
+        for suite in (JSON_SCHEMA, TELEMETRY):
+            print("fetched" if fetch(suite) else "here already", suite.folder())  # noqa: T201 - a script
     except (RuntimeError, OSError, PackageNotFoundError, subprocess.SubprocessError) as error:
         sys.exit(f"fetch_suite.py: {error}")

@@ -1,16 +1,21 @@
 """What ran against jupyter_telemetry 0.1.0's EventLog runs here after changing the import.
 
-Each test is a call pattern of that version's users: JupyterHub 1 to 4, its own documentation, its own tests.
+Its own tests, which tests/fetch_suite.py fetches; and call patterns of that version's users: JupyterHub 1 to 4, its
+documentation.
 """
 
 import io
 import json
 import logging
+import subprocess
+import sys
 from datetime import datetime
+from importlib.util import find_spec
 
+import fetch_suite
 import pytest
 import yaml
-from builders import schema
+from builders import absent, schema
 from jsonschema import ValidationError
 from traitlets import TraitError
 from traitlets.config import Config
@@ -32,6 +37,21 @@ def eventlog(stream):
     log = EventLog(handlers=[logging.StreamHandler(stream)])
     log.register_schema(GOOD)
     return log
+
+
+class TestItsOwnTests:
+    def test_pass_with_only_the_import_changed(self, tmp_path):
+        """All fourteen."""
+        tests = sorted(fetch_suite.TELEMETRY.folder().glob("test_*.py"))
+        if not tests or find_spec("ruamel") is None:
+            absent("jupyter_telemetry's tests, which tests/fetch_suite.py fetches, or ruamel.yaml, which they need,")
+        for path in tests:
+            text = path.read_text("utf-8").replace("from jupyter_telemetry.", "from jupyter_otel_telemetry.")
+            (tmp_path / path.name).write_text(text, "utf-8")
+        command = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", "-W", "default", "."]
+        done = subprocess.run(command, cwd=tmp_path, check=False, capture_output=True, text=True, timeout=300)
+
+        assert "14 passed" in done.stdout, done.stdout
 
 
 class TestOldCalls:

@@ -1,13 +1,32 @@
 """Registration of schemas, and what a registered schema decides."""
 
 import json
+import os
 import socket
+import subprocess
+import sys
 
 import jsonschema
 import pytest
 from builders import ID, schema
 
 from jupyter_otel_telemetry import EventLog, SchemaConflict, SchemaNotRegistered, TelemetryError
+
+MISTAKES = """
+from jupyter_otel_telemetry import EventLog
+log = EventLog(allowed_schemas=["*"])
+log.add_listener(lambda *_: None)
+for letter in "abcdefgh":
+    log.register_schema({"$id": f"https://example.org/server-{letter}", "version": 1})
+mistakes = [{"type": ["strng", "integr"]}, {"minLength": -1, "title": 3, "required": 3}]
+mistakes += [{"Pii": True, "catgories": []}, {"otel": {"event_nam": "x"}}]
+mistakes += [{"propertys": {"a": {"pii": True}, "b": {"pii": True}}}]
+for mistake in mistakes:
+    try: log.register_schema({"$id": "x", "version": 1, **mistake})
+    except Exception as error: print(error)
+try: log.record_event("https://example.org/server-x", 1, {})
+except Exception as error: print(error)
+"""
 
 DIALECTS = [
     "http://json-schema.org/draft-04/schema#",
@@ -47,6 +66,50 @@ class TestRegisterSchema:
         assert (error.value.schema_id, error.value.version) == (ID, "1")
         assert isinstance(error.value, (TelemetryError, ValueError))
         assert event_log.schemas[ID, "1"] == schema()
+
+    @pytest.mark.parametrize("keyword", ["title", "description"])
+    def test_other_titles_and_descriptions_are_no_conflict(self, event_log, keyword):
+        """Anywhere; the first ones stay."""
+        first = schema(
+            **{keyword: "A", "properties": {"title": {"type": "string", keyword: "A"}}, "not": {keyword: "A"}}
+        )
+        second = schema(**{keyword: "B", "properties": {"title": {"type": "string"}}, "not": {keyword: "C"}})
+        event_log.register_schema(first)
+        event_log.register_schema(second)
+
+        assert event_log.schemas[ID, 1] == first
+
+    @pytest.mark.parametrize(
+        "first, second",
+        [
+            ({"properties": {"title": {"type": "string"}}}, {"properties": {"title": {"type": "integer"}}}),
+            ({"properties": {"title": {}}}, {"properties": {}}),
+            ({"default": {"title": "A"}}, {"default": {"title": "B"}}),
+            ({"properties": {"a": {"pii": True}}}, {"properties": {"a": {"pii": False}}}),
+            ({"definitions": {"description": {}}}, {"definitions": {}}),
+        ],
+    )
+    def test_properties_called_title_and_values_do_conflict(self, event_log, first, second):
+        """Only the keyword is a text for people."""
+        event_log.register_schema(schema(**first))
+        with pytest.raises(SchemaConflict):
+            event_log.register_schema(schema(**second))
+
+    @pytest.mark.parametrize("version", [1, 1.0, "1"])
+    def test_whole_numbers_are_one_version(self, event_log, version):
+        """`version: 1.0` is found as 1, in each way it can be written."""
+        event_log.register_schema(schema(version=version))
+
+        assert all(event_log.record_event(ID, found, {"count": 1}) for found in (1, 1.0, "1"))
+        assert list(event_log.schemas) == [(ID, "1")]
+
+    @pytest.mark.parametrize("version, other", [("1.0", 1), (1, "1.0"), (1.5, 1), ("1.10", 1.1)])
+    def test_texts_that_differ_are_two_versions(self, event_log, version, other):
+        """Nothing is guessed; the message says which ones there are."""
+        event_log.register_schema(schema(version=version))
+
+        with pytest.raises(SchemaNotRegistered, match=f"registered versions: {version}"):
+            event_log.record_event(ID, other, {})
 
     def test_versions_live_side_by_side(self, event_log):
         """Each decides on its own events."""
@@ -93,7 +156,7 @@ class TestRegisterSchema:
         "bad, message",
         [
             ("text", "a schema must be a mapping, not str"),
-            ({"version": 1, "title": "T"}, r"the schema \(T\) lacks \$id"),
+            ({"version": 1, "title": "T"}, r"the schema \('T'\) lacks \$id"),
             ({"$id": "", "version": 1}, r"has the \$id ''"),
             ({"$id": "x"}, "schema 'x' lacks a version"),
             ({"$id": "x", "version": True}, "has the version True"),
@@ -109,7 +172,7 @@ class TestRegisterSchema:
                 schema(properties={"a": {"otel": {"severity": "INFO"}}}),
                 "/properties/a: unknown annotation otel.severity",
             ),
-            (schema(properties={"a": {"otel": {"attribute": "A b"}}}), "'A b' is no attribute name"),
+            (schema(properties={"a": {"otel": {"attribute": "A b"}}}), "'A b' is not an attribute name"),
             (schema(properties={"a": {"otel": {"attribute": "jupyter.schema.id"}}}), "is reserved"),
             (schema(properties={"a": {"otel": {"attribute": "msg"}}}), "is reserved"),
             (
@@ -126,12 +189,116 @@ class TestRegisterSchema:
 
         assert len(event_log.schemas) == 0
 
-    def test_invalid_schema_is_a_schema_error(self, event_log):
-        """It names schema and place."""
-        with pytest.raises(jsonschema.SchemaError, match="at /properties/a/type, 'strng'") as error:
-            event_log.register_schema(schema(properties={"a": {"type": "strng"}}))
+    @pytest.mark.parametrize(
+        "keywords, message",
+        [
+            ({"$id": "a\ud800"}, r"holds a lone surrogate, U\+D800, at index 1"),
+            ({"$id": "a\0"}, r"holds a control character, U\+0000"),
+            ({"$id": "a" * 2049}, "has 2049 characters; at most 2048 are allowed"),
+            ({"version": "1\n"}, r"the version of .* holds a control character, U\+000A, at index 1"),
+            ({"version": "\udfff"}, "lone surrogate"),
+            ({"version": "1" * 257}, "at most 256"),
+            ({"version": float("nan")}, "has the version nan"),
+            ({"version": float("inf")}, "has the version inf"),
+            ({"otel": {"event_name": "a\ud83d"}}, "otel.event_name holds a lone surrogate"),
+            ({"otel": {"event_name": "a\x7f"}}, "otel.event_name holds a control character"),
+            ({"otel": {"event_name": "a" * 100_000}}, "otel.event_name has 100000 characters"),
+            ({"properties": {"x": {"otel": {"attribute": "a" * 257}}}}, "otel.attribute has 257 characters"),
+            ({"properties": {"x": {"otel": {"attribute": "a\0"}}}}, "otel.attribute holds a control character"),
+        ],
+    )
+    def test_name_that_otlp_cannot_hold_is_refused(self, event_log, keywords, message):
+        """Receivers want UTF-8 of bounded length."""
+        with pytest.raises(ValueError, match=message):
+            event_log.register_schema({**schema(), **keywords})
 
+    @pytest.mark.parametrize("name", ["x" * 256, "ärger", "événement.\U0001f600"])
+    def test_name_that_otlp_can_hold_is_taken(self, event_log, name):
+        """Any other text."""
+        event_log.register_schema(schema(otel={"event_name": name}, version=name))
+
+    @pytest.mark.parametrize(
+        "key, wanted, rest",
+        [
+            ("id", r"\$id", {"version": 1}),
+            ("$Id", r"\$id", {"version": 1}),
+            ("$version", "version", {"$id": ID}),
+            ("Version", "version", {"$id": ID}),
+            ("verison", "version", {"$id": ID}),
+        ],
+    )
+    def test_name_under_a_wrong_key_is_recognised(self, event_log, key, wanted, rest):
+        """`id` is what draft 4 and most other formats call it."""
+        with pytest.raises(ValueError, match=f"did you mean {wanted} instead of {key.replace('$', '.')}"):
+            event_log.register_schema({key: "x", **rest})
+
+    @pytest.mark.parametrize("bad", [{"properties": True}, schema(required="a"), schema(minLength=-1)])
+    @pytest.mark.parametrize("dialect", DIALECTS)
+    def test_invalid_schema_is_a_schema_error(self, event_log, bad, dialect):
+        """Also one without $id, as in jupyter_telemetry."""
+        with pytest.raises(jsonschema.SchemaError, match="is not a valid JSON Schema: at /") as error:
+            event_log.register_schema({"$schema": dialect, **bad})
+
+        assert error.value.absolute_path
+        assert error.value.absolute_schema_path
+
+    def test_large_invalid_schema_is_explained_too(self, event_log):
+        """jsonschema would need seconds."""
+        properties = {f"p{index}": {"type": "string"} for index in range(20_000)} | {"last": {"minLength": -1}}
+
+        with pytest.raises(jsonschema.SchemaError, match="at /properties/last/minLength, -1 is less than") as error:
+            event_log.register_schema(schema(properties=properties))
+        assert error.value.validator == "minimum"
+
+    @pytest.mark.parametrize("kind", ["strng", ["string", "strng"], "String"])
+    def test_unknown_type_is_told_with_those_there_are(self, event_log, kind):
+        """It names schema and place."""
+        known = "array, boolean, integer, null, number, object, string"
+        with pytest.raises(jsonschema.SchemaError, match=f"did you mean 'string'\\? the types are {known}") as error:
+            event_log.register_schema(schema(properties={"a": {"type": kind}}))
+
+        assert "at /properties/a/type" in str(error.value)
         assert ID in str(error.value)
+
+    def test_error_texts_do_not_depend_on_the_hash_seed(self):
+        """Logs can be compared, and searched for."""
+        said = {
+            subprocess.run(
+                [sys.executable, "-c", MISTAKES],
+                env=os.environ | {"PYTHONHASHSEED": seed},
+                check=True,
+                capture_output=True,
+                text=True,
+                timeout=120,
+            ).stdout
+            for seed in ("1", "2", "3")
+        }
+
+        assert len(said) == 1
+        assert len(said.pop().splitlines()) == 6
+
+    @pytest.mark.parametrize(
+        "pattern", [r"\p{Letter}cole", r"^\p{L}+$", r"[\p{Lu}\d]", r"(?<year>\d{4})", r"\u{1F600}", r"^\cC$"]
+    )
+    def test_patterns_of_ecma_262_are_taken(self, event_log, pattern):
+        """JSON Schema's own syntax, also where Python's `re` lacks it."""
+        event_log.register_schema(schema(pattern=pattern, patternProperties={pattern: {}}))
+
+    @pytest.mark.parametrize(
+        "pattern, problem",
+        [
+            ("[", "unterminated"),
+            ("(a", "missing \\)"),
+            (r"\p{Foo}", r"there is no Unicode property \\p\{Foo\}"),
+            ("(" * 5_000 + ")" * 5_000, "not a regular expression"),
+            ("a" * 10_001, "a pattern of 10001 characters"),
+        ],
+    )
+    def test_patterns_that_are_none_are_refused(self, event_log, pattern, problem):
+        """With the place."""
+        for keywords in ({"pattern": pattern}, {"patternProperties": {pattern: {}}}):
+            with pytest.raises(jsonschema.SchemaError, match=problem):
+                event_log.register_schema(schema(**keywords))
 
     def test_hostile_depth_ends_in_a_clear_error(self, event_log):
         """A schema of ten thousand levels is refused, not followed."""

@@ -4,14 +4,17 @@ import gzip
 import hashlib
 import io
 import json
+import re
 from http.server import BaseHTTPRequestHandler
+from types import SimpleNamespace
 
+import jsonschema
 import pytest
 import yaml
 from builders import ID, schema, serving, tls_context
 
 from jupyter_otel_telemetry import SchemaSourceError
-from jupyter_otel_telemetry.schemas import sources
+from jupyter_otel_telemetry.schemas import downloads
 
 BOMB = "a: &a [x,x,x,x,x,x,x,x,x]\n" + "".join(
     f"{name}: &{name} [{','.join(['*' + below] * 9)}]\n" for below, name in zip("abcdefgh", "bcdefghi", strict=True)
@@ -47,20 +50,25 @@ class TestRegisterSchemaFile:
     @pytest.mark.parametrize(
         "content, message",
         [
-            (b"", "it is empty"),
-            (b"  \n", "it is empty"),
-            (b"\xff\xfe\x00", "it is not UTF-8 at byte 0"),
-            (b"- a\n- b", "it holds a list, not a mapping"),
-            (b"a: [1", "line 1"),
-            (b"a: 1\n---\nb: 2", "expected a single document"),
-            (b"a: !!python/object/apply:os.system ['echo x']", "could not determine a constructor"),
-            (b"[" * 20_000, "nested deeper than 100 levels"),
+            (b"", "bad.yaml: empty"),
+            (b"  \n", "bad.yaml: empty"),
+            (b"\xff\xfe\x00", "not UTF-8 at byte 0"),
+            (b"- a\n- b", "a list, not a mapping"),
+            (b"a: [1", "line 2, column 1: did not find expected ',' or ']'"),
+            (b"a: 1\n---\nb: 2", "line 2, column 1: expected a single document"),
+            (b"%YAML 1.1\n---\na: on", "line 1, column 1: expected YAML 1.2, got 1.1"),
+            (b"[" * 200, "line 1, column 101: nested deeper than 100 levels"),
+            (b"[" * 20_000, "line 1, column 1001: exceeded maximum nesting depth"),
             (b"a: " + b"{a: " * 20_000, "nested deeper than 100 levels"),
-            (BOMB.encode(), "more than 100000 nodes once its aliases are expanded"),
-            (b"a: &a [*a]", "alias \\*a stands inside its own anchor"),
+            (b'{"a": ' * 101 + b"1" + b"}" * 101, "nested deeper than 100 levels"),
+            (b"[" + b"1," * 100_000 + b"1]", "more than 100000 nodes"),
+            (BOMB.encode(), "line 6, column .*: more than 100000 nodes once aliases are expanded"),
+            (b"a: &a [*a]", "the alias \\*a stands inside its own anchor"),
             (b"x" * (1024 * 1024 + 1), "larger than 1024 KiB"),
-            (b'"$id": x\nversion: 2020-01-01', "date, which JSON cannot hold at /version"),
-            (b'"$id": x\nversion: 1\ntrue: 1', "keys must be strings"),
+            (b'"$id": x\nversion: 1\n1: 1', "line 3, column 1: expected text as key, got the int 1; quote it"),
+            (b"a: " + b"9" * 5_000, "line 1, column 4: a number of 5000 characters; quote it if it is text"),
+            (b'{"a": ' + b"9" * 5_000 + b"}", "line 1, column 7: a number of 5000 characters"),
+            (b'{"a": 1e999}', "line 1, column 7: the number 1e999.* is beyond the range"),
         ],
     )
     def test_hostile_or_broken_content_ends_in_a_clear_error(self, event_log, tmp_path, content, message):
@@ -81,8 +89,62 @@ class TestRegisterSchemaFile:
 
     def test_neither_path_nor_file_is_a_type_error(self, event_log):
         """A mapping belongs to register_schema."""
-        with pytest.raises(TypeError, match="a path or an open file is wanted, not dict"):
+        with pytest.raises(TypeError, match="expected a path or an open file, got dict"):
             event_log.register_schema_file(schema())
+
+
+BAD = {
+    "SchemaSourceError": "- a",
+    "SchemaConflict": yaml.safe_dump(schema(type="array")),
+    "ValueError": yaml.safe_dump(schema(id="x", Pii=True)),
+    "SchemaError": yaml.safe_dump(schema(id="x", type="strng")),
+}
+
+
+class TestErrors:
+    @pytest.mark.parametrize("name, content", BAD.items())
+    def test_name_the_file(self, server_log, tmp_path, name, content):
+        """Whichever it is, by a path or an open file; its class and attributes stay."""
+        path = tmp_path / "bad.yaml"
+        path.write_text(content)
+        with path.open() as file:
+            for source in (path, file):
+                with pytest.raises(Exception, match=str(path)) as error:
+                    server_log.register_schema_file(source)
+                assert type(error.value).__name__ == name
+
+        assert list(server_log.schemas) == [(ID, "1")]
+
+    def test_of_a_schema_keep_their_attributes(self, event_log, tmp_path):
+        """Programs read them."""
+        (tmp_path / "bad.yaml").write_text(BAD["SchemaError"])
+        with pytest.raises(jsonschema.SchemaError) as error:
+            event_log.register_schema_file(tmp_path / "bad.yaml")
+
+        assert (list(error.value.absolute_path), error.value.validator) == (["type"], "anyOf")
+
+    @pytest.mark.parametrize("name, content", BAD.items())
+    def test_name_the_url(self, server_log, site, name, content):
+        """Without its query."""
+        site.answers["/s"] = (200, {}, content.encode())
+
+        with pytest.raises(Exception, match=f"{site.url}/s: ") as error:
+            server_log.register_schema_url(site.url + "/s?token=secret")
+
+        assert (type(error.value).__name__, "secret" in str(error.value)) == (name, False)
+
+    @pytest.mark.parametrize("file", [io.TextIOWrapper(io.BytesIO(b"a: \xff"), "utf-8"), "a\0b.yaml"])
+    def test_of_reading_are_source_errors(self, event_log, file):
+        """Another encoding, or a path that cannot be one."""
+        with pytest.raises(SchemaSourceError):
+            event_log.register_schema_file(file)
+
+    def test_file_that_returns_little_at_a_time_is_read_whole(self, event_log):
+        """As unbuffered files and pipes do; the rest may hold flags."""
+        content = io.BytesIO(json.dumps(schema()).encode())
+        event_log.register_schema_file(SimpleNamespace(read=lambda _size: content.read(7)))
+
+        assert event_log.schemas[ID, 1] == schema()
 
 
 class TestRegisterSchemas:
@@ -97,19 +159,88 @@ class TestRegisterSchemas:
         assert event_log.register_schemas(tmp_path) == [("a", "1"), ("b", "1"), ("c", "1")]
 
     def test_bad_files_are_named_and_the_others_registered(self, event_log, tmp_path):
-        """One bad file loses no other."""
+        """One bad file loses no other; each has a line of its own, and an item of `problems`."""
         (tmp_path / "good.yaml").write_text(yaml.safe_dump(schema()))
         (tmp_path / "bad.yaml").write_text("- a")
+        (tmp_path / "invalid.yaml").write_text(yaml.safe_dump(schema(type="strng")))
+        (tmp_path / "no-id.json").write_text('{"version": 1}')
         (tmp_path / "worse.json").write_text("{")
 
-        with pytest.raises(SchemaSourceError, match=r"2 bad files; bad\.yaml: .*; worse\.json: "):
+        with pytest.raises(SchemaSourceError, match="4 of 5 files cannot be registered") as error:
             event_log.register_schemas(tmp_path)
 
         assert (ID, 1) in event_log.schemas
+        assert str(error.value).splitlines()[1:] == error.value.problems
+        names = ["bad.yaml", "invalid.yaml", "no-id.json", "worse.json"]
+        assert [problem.partition(": ")[0] for problem in error.value.problems] == [str(tmp_path / n) for n in names]
+
+    def test_files_that_conflict_cost_no_other(self, event_log, tmp_path):
+        """The first one, by its path, is registered, and both are named."""
+        for name, version, kind in [("a", 1, "object"), ("b", 1, "array"), ("c", 2, "object"), ("d", 1, "object")]:
+            (tmp_path / f"{name}.yaml").write_text(yaml.safe_dump(schema(version=version, type=kind)))
+
+        with pytest.raises(SchemaSourceError) as error:
+            event_log.register_schemas(tmp_path)
+
+        assert list(event_log.schemas) == [(ID, "1"), (ID, "2")]
+        assert event_log.schemas[ID, 1]["type"] == "object"
+        conflict = rf"{tmp_path}/b.yaml: schema '{ID}' version 1 is already registered, from {tmp_path}/a.yaml, with"
+        assert [re.match(conflict, problem) is not None for problem in error.value.problems] == [True]
+
+    def test_hidden_files_and_folders_are_skipped(self, event_log, tmp_path):
+        """What notebooks, editors and file systems leave there is not meant."""
+        for name in (".ipynb_checkpoints/a.yaml", ".hidden.yaml", "._a.yaml", "sub/.git/a.json"):
+            (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+            (tmp_path / name).write_text("- a")
+        (tmp_path / "a.YAML").write_text(yaml.safe_dump(schema()))
+
+        assert event_log.register_schemas(tmp_path) == [(ID, "1")]
+
+    def test_folder_itself_may_be_hidden(self, event_log, tmp_path):
+        """As ~/.jupyter is."""
+        (tmp_path / ".jupyter").mkdir()
+        (tmp_path / ".jupyter" / "a.yaml").write_text(yaml.safe_dump(schema()))
+
+        assert event_log.register_schemas(tmp_path / ".jupyter") == [(ID, "1")]
+
+    def test_files_of_a_config_map_are_found_once(self, event_log, tmp_path):
+        """Kubernetes mounts links into a hidden folder, behind a hidden link, by which it swaps all at once."""
+        real = tmp_path / "..2024_05_01_10_00_00.1"
+        (real / "sub").mkdir(parents=True)
+        (real / "a.yaml").write_text(yaml.safe_dump(schema(id="a")))
+        (real / "sub" / "b.yaml").write_text(yaml.safe_dump(schema(id="b")))
+        (tmp_path / "..data").symlink_to(real.name)
+        (tmp_path / "a.yaml").symlink_to("..data/a.yaml")
+        (tmp_path / "sub").symlink_to("..data/sub")
+
+        assert event_log.register_schemas(tmp_path) == [("a", "1"), ("b", "1")]
+
+    def test_links_in_a_circle_end(self, event_log, tmp_path):
+        """Every folder and file is read once."""
+        (tmp_path / "a.yaml").write_text(yaml.safe_dump(schema()))
+        (tmp_path / "b.yaml").symlink_to("a.yaml")
+        (tmp_path / "sub").mkdir()
+        (tmp_path / "sub" / "up").symlink_to("..")
+
+        assert event_log.register_schemas(tmp_path) == [(ID, "1")]
+
+    def test_link_to_nothing_is_a_bad_file(self, event_log, tmp_path):
+        """Somebody meant a schema."""
+        (tmp_path / "a.yaml").symlink_to("gone")
+
+        with pytest.raises(SchemaSourceError, match=r"a\.yaml: no such file"):
+            event_log.register_schemas(tmp_path)
+
+    def test_folder_without_schemas_is_a_warning(self, event_log, tmp_path, caplog):
+        """A volume that is not mounted looks like this."""
+        (tmp_path / "readme.md").write_text("no schema")
+
+        assert event_log.register_schemas(tmp_path) == []
+        assert f"no schemas registered: no *.yaml, *.yml or *.json in {tmp_path}" in caplog.text
 
     def test_needs_a_folder(self, event_log, tmp_path):
         """A misspelt path must not pass for an empty folder."""
-        with pytest.raises(SchemaSourceError, match="it is no folder"):
+        with pytest.raises(SchemaSourceError, match="no such file or directory"):
             event_log.register_schemas(tmp_path / "missing")
 
 
@@ -191,7 +322,7 @@ class TestRegisterSchemaUrl:
     )
     def test_other_addresses_are_refused_before_any_connection(self, event_log, monkeypatch, url):
         """Only https, and http on loopback."""
-        monkeypatch.setattr(sources, "_download", lambda *_: pytest.fail("it connected"))
+        monkeypatch.setattr(downloads, "_download", lambda *_, **__: pytest.fail("it connected"))
 
         with pytest.raises(SchemaSourceError):
             event_log.register_schema_url(url)
@@ -229,7 +360,7 @@ class TestRegisterSchemaUrl:
         """Without what may be secret."""
         site.answers["/s"] = (200, {}, b"- a")
 
-        with pytest.raises(SchemaSourceError, match=rf"no schema from {site.url}/s: it holds a list"):
+        with pytest.raises(SchemaSourceError, match=rf"no schema from {site.url}/s: a list"):
             event_log.register_schema_url(site.url + "/s?token=x")
 
     def test_endless_content_is_cut_off(self, event_log, site):
@@ -249,7 +380,7 @@ class TestRegisterSchemaUrl:
     @pytest.mark.parametrize("where", ["headers", "body"])
     def test_slow_server_is_given_up(self, event_log, site, monkeypatch, where):
         """The time limit is for the whole download, however the bytes trickle."""
-        monkeypatch.setattr(sources, "DOWNLOAD_TIMEOUT_S", 0.3)
+        monkeypatch.setattr(downloads, "DOWNLOAD_TIMEOUT_S", 0.3)
 
         def trickle(request):
             request.wfile.write(b"HTTP/1.0 200 OK\r\n" + (b"\r\n" if where == "body" else b"X: "))
@@ -258,8 +389,44 @@ class TestRegisterSchemaUrl:
 
         site.answers["/s"] = trickle
 
-        with pytest.raises(SchemaSourceError, match=r"it took longer than 0.3 seconds"):
+        with pytest.raises(SchemaSourceError, match=r"took longer than 0.3 seconds"):
             event_log.register_schema_url(site.url + "/s")
+
+    @pytest.mark.parametrize("status", [201, 203, 206])
+    def test_other_success_than_200_is_refused(self, event_log, site, status):
+        """A part of a schema may lack its flags."""
+        site.answers["/s"] = (status, {}, json.dumps(schema()).encode())
+
+        with pytest.raises(SchemaSourceError, match=f"expected status 200, got {status}"):
+            event_log.register_schema_url(site.url + "/s")
+
+    @pytest.mark.parametrize(
+        "head, body",
+        [
+            ("Content-Length: 4000", yaml.safe_dump(schema())),
+            ("Content-Length: 4000", ""),
+            ("Transfer-Encoding: chunked", f"{len(yaml.safe_dump(schema())):x}\r\n{yaml.safe_dump(schema())}\r\n"),
+            ("Transfer-Encoding: chunked", f"fff\r\n{yaml.safe_dump(schema())}"),
+        ],
+    )
+    def test_incomplete_answer_is_refused(self, event_log, site, head, body):
+        """Less than its stated length, or chunks without the last one."""
+        answer = f"HTTP/1.1 200 OK\r\n{head}\r\nConnection: close\r\n\r\n{body}"
+        site.answers["/s"] = lambda request: request.wfile.write(answer.encode())
+
+        with pytest.raises(SchemaSourceError, match=f"{site.url}/s: incomplete"):
+            event_log.register_schema_url(site.url + "/s")
+        assert len(event_log.schemas) == 0
+
+    def test_answer_without_length_needs_a_digest(self, event_log, site):
+        """Where the connection ends, the schema may end or not."""
+        content = json.dumps(schema()).encode()
+        site.answers["/s"] = lambda request: request.wfile.write(b"HTTP/1.0 200 OK\r\n\r\n" + content)
+
+        with pytest.raises(SchemaSourceError, match=r"does not state the length.*give sha256"):
+            event_log.register_schema_url(site.url + "/s")
+        event_log.register_schema_url(site.url + "/s", sha256=hashlib.sha256(content).hexdigest())
+        assert (ID, 1) in event_log.schemas
 
     def test_unreachable_server_is_a_clear_error(self, event_log, site):
         """With the reason."""

@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from copy import deepcopy
 from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urldefrag
 
-from jupyter_otel_telemetry.errors import SchemaConflict, SchemaNotRegistered
-from jupyter_otel_telemetry.jsondata import json_pointer
+from jupyter_otel_telemetry.errors import SchemaConflict, SchemaNotRegistered, name_source
+from jupyter_otel_telemetry.jsondata import json_pointer, short_repr
 from jupyter_otel_telemetry.metrics import of_schema
+from jupyter_otel_telemetry.schemas.keywords import without_texts
 from jupyter_otel_telemetry.schemas.schema import Schema, parse_schema, version_text
 
 if TYPE_CHECKING:
@@ -104,26 +105,37 @@ class SchemaRegistry:
         self._approve = approve
         self.current = Schemas({})
 
-    def register(self, schema: Any) -> None:
+    def register(self, schema: Any, source: str | None = None) -> Key:
         """Check and keep a schema; one that is already here with the same content changes nothing.
+
+        Args:
+            schema: a mapping.
+            source: the file or URL that it comes from, which every error then names.
+
+        Returns:
+            Id and version.
 
         Raises:
             SchemaConflict: its id and version are taken by other content.
             ValueError, jsonschema.SchemaError: see `parse_schema`.
 
         """
-        self.register_parsed([self.parse(schema)])
+        try:
+            new = self.parse(schema, source)
+            self.register_parsed([new])
+        except Exception as error:
+            name_source(error, source)
+            raise
+        return new.key
 
-    def parse(self, schema: Any) -> Schema:
-        """Check a schema, as far as that can be done alone, and whether it may be registered; raise as `register`."""
-        new = parse_schema(schema)
+    def parse(self, schema: Any, source: str | None = None, others: Mapping[Key, Schema] | None = None) -> Schema:
+        """Check a schema alone and against those here and `others`; raise as `register`, without the source."""
+        new = replace(parse_schema(schema), source=source)
         _references(new)  # a $ref that leads nowhere within the schema is found now
-        old = self.current.get(new.key)
-        if old is not None and (difference := _difference(old.document, new.document)):
-            raise SchemaConflict(new.id, new.version, difference)
+        _refuse_conflict(self.current.get(new.key) or (others or {}).get(new.key), new)
         return new
 
-    def register_parsed(self, parsed: Sequence[Schema]) -> None:
+    def register_parsed(self, parsed: Iterable[Schema]) -> None:
         """Keep schemas, all at once, if all of them together are approved.
 
         Raises:
@@ -133,13 +145,18 @@ class SchemaRegistry:
         with self._lock:
             schemas = dict(self.current)
             for new in parsed:
-                old = schemas.setdefault(new.key, new)
-                if difference := _difference(old.document, new.document):
-                    raise SchemaConflict(new.id, new.version, difference)
+                _refuse_conflict(schemas.setdefault(new.key, new), new)
             if len(schemas) > len(self.current):
                 swapped = Schemas(schemas)
-                self._approve(swapped, {new.id for new in parsed})
+                self._approve(swapped, {schema_id for schema_id, _ in schemas.keys() - self.current.keys()})
                 self.current = swapped
+
+
+def _refuse_conflict(old: Schema | None, new: Schema) -> None:
+    if old is None or old.document == new.document:
+        return
+    if difference := _difference(without_texts(old.document), without_texts(new.document)):
+        raise SchemaConflict(*new.key, difference, old.source)
 
 
 class RegisteredSchemas(Mapping[Key, dict[str, Any]]):
@@ -227,9 +244,4 @@ def _difference(old: Any, new: Any, path: tuple[str | int, ...] = ()) -> str | N
     if isinstance(old, list) and isinstance(new, list) and len(old) == len(new):
         pairs = enumerate(zip(old, new, strict=True))
         return next((found for i, (a, b) in pairs if (found := _difference(a, b, (*path, i)))), None)
-    return f"at {json_pointer(path)}: {_short(old)} is registered, {_short(new)} was given"
-
-
-def _short(value: Any) -> str:
-    text = repr(value)
-    return text if len(text) <= 60 else text[:57] + "..."  # noqa: PLR2004
+    return f"at {json_pointer(path)}: {short_repr(old)} is registered, {short_repr(new)} was given"

@@ -1,76 +1,54 @@
-"""One checked schema: what it says of itself, and what its OpenTelemetry annotations mean."""
+"""One checked schema, and the type of its events."""
 
 from __future__ import annotations
 
-import logging
+import math
 import re
 import uuid
-from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from difflib import get_close_matches
-from functools import cache
-from typing import TYPE_CHECKING, Any, Final, NamedTuple
+from typing import TYPE_CHECKING, Any, Final
 
-from jupyter_otel_telemetry.jsondata import NotJSONError, is_mapping, json_copy, json_pointer
+from jupyter_otel_telemetry.jsondata import NotJSONError, is_mapping, json_copy, short_repr
+from jupyter_otel_telemetry.schemas.annotations import (
+    LOG_RECORD_NAMES,
+    RESERVED_ATTRIBUTES,
+    SEVERITIES,
+    PropertyNames,
+    Severity,
+    annotation,
+    are_categories,
+    check_flags,
+    check_text,
+    property_names,
+    severity,
+)
+from jupyter_otel_telemetry.schemas.keywords import MAX_DEPTH, Path, depth, walk
+from jupyter_otel_telemetry.schemas.metaschema import check_against_metaschema, validator_class
+from jupyter_otel_telemetry.schemas.spelling import check_spelling
 
 if TYPE_CHECKING:
-    from jsonschema.protocols import Validator
-
     from jupyter_otel_telemetry.schemas.flags import SchemaFlags
 
 __all__ = [
+    "LOG_RECORD_NAMES",
+    "RESERVED_ATTRIBUTES",
+    "SEVERITIES",
     "EventType",
+    "Path",
     "PropertyNames",
     "Schema",
     "Severity",
     "are_categories",
+    "last_segment",
     "parse_schema",
     "validator_class",
     "version_text",
     "walk",
 ]
 
-DEFAULT_DIALECT: Final = "http://json-schema.org/draft-07/schema#"
-
-RESERVED_ATTRIBUTES = ("jupyter.", "log.record.", "otel.", "event.name", "exception.")
-"""Beginnings of attribute names that this package, or OpenTelemetry's logging handler, sets itself."""
-
-_ATTRIBUTE_NAME = re.compile(r"[a-z][a-z0-9_]*(\.[a-z0-9_]+)*")
-LOG_RECORD_NAMES = frozenset({*vars(logging.makeLogRecord({})), "message", "asctime", "taskName"})
-
-PropertyNames = Mapping[str, tuple[str | None, "PropertyNames"]]
-"""Per property: the attribute it goes out as (None: the usual one), and the same for what lies below it."""
-
-
-class Severity(NamedTuple):
-    """An OpenTelemetry severity, and the Python logging level that stands for it.
-
-    `level` is the one that OpenTelemetry's logging handlers translate back to `number`: 20 for INFO, 21 for INFO2.
-    They know none for TRACE (5 to 8 here), which only `OTLPHandler` sends as such. `level_name` is Python's own
-    where it has one (WARNING), else OpenTelemetry's (INFO2).
-    """
-
-    number: int
-    text: str
-    level: int
-    level_name: str
-
-
-def _severity_of(number: int, text: str) -> Severity:
-    group, step = divmod(number - 1, 4)
-    level = group * 10 + step if group else 5 + step
-    name = str(logging.getLevelName(level))
-    return Severity(number, text, level, text if name.startswith("Level ") else name)
-
-
-SEVERITIES: Final = {
-    text: _severity_of(group * 4 + step, text)
-    for group, name in enumerate(("TRACE", "DEBUG", "INFO", "WARN", "ERROR", "FATAL"))
-    for step in range(1, 5)
-    for text in [name if step == 1 else f"{name}{step}"]
-}
-"""OpenTelemetry's severities by their short names.
-https://opentelemetry.io/docs/specs/otel/logs/data-model/#displaying-severity"""
+_MAX_ID: Final = 2_048
+"""Characters of an `$id`."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -119,12 +97,16 @@ def _event_type(made: str, fields: dict[str, Any]) -> EventType:
 
 @dataclass(frozen=True, eq=False)
 class Schema:
-    """A schema that passed every check at registration. `document` is our own copy: do not change it."""
+    """A schema that passed every check at registration.
+
+    `document` is our own copy: do not change it. `source` is the file or URL, None if a mapping was registered.
+    """
 
     id: str
     version: str
     document: dict[str, Any]
     event_type: EventType
+    source: str | None = None
 
     @property
     def key(self) -> tuple[str, str]:
@@ -136,26 +118,19 @@ def parse_schema(schema: Any) -> Schema:
     """Check a schema and understand its annotations.
 
     Raises:
-        ValueError: it is no mapping of JSON, lacks `$id` or `version`, names an unknown `$schema`, has a property
-            that begins with `__`, or annotates something wrongly under `otel`, `pii` or `categories`.
-        jsonschema.SchemaError: it is no valid JSON Schema of its draft.
+        ValueError: the schema is not a mapping of JSON, lacks `$id` or `version`, names an unknown `$schema`, has a
+            property that begins with `__`, or annotates something wrongly under `otel`, `pii` or `categories`.
+        jsonschema.SchemaError: the schema is not a valid JSON Schema of its draft.
 
     """
-    if not is_mapping(schema):
-        raise ValueError(f"a schema must be a mapping, not {type(schema).__name__}")
-    try:
-        document = json_copy(schema)
-    except NotJSONError as error:
-        schema_id = schema.get("$id") if isinstance(schema, dict) else None
-        name = f"schema {schema_id!r}" if type(schema_id) is str else "the schema"
-        raise ValueError(f"{name} is not JSON: {error}") from None
-    schema_id = _schema_id(document)
-    version = _version(document, schema_id)
+    document = _document(schema)
+    check_against_metaschema(document, _described(document))
+    schema_id, version = _schema_id(document), _version(document)
     where = f"schema {schema_id!r} version {version}"
-    _check_against_metaschema(document, where)
     _check_property_names(document, where)
-    _check_flags(document, where)
-    otel = _annotation(document, where, ("event_name", "severity"))
+    check_flags(document, where)
+    check_spelling(document, where)
+    otel = annotation(document, where, ("event_name", "severity"))
     return Schema(
         id=schema_id,
         version=version,
@@ -165,33 +140,83 @@ def parse_schema(schema: Any) -> Schema:
             version=document["version"],
             title=_title(document, schema_id),
             event_name=otel.get("event_name", schema_id),
-            severity=_severity(otel.get("severity", "INFO"), where),
+            severity=severity(otel.get("severity", "INFO"), where),
             properties=tuple(document.get("properties", ())),
-            names=_property_names(document, where),
+            names=property_names(document, where),
         ),
     )
 
 
+def _document(schema: Any) -> dict[str, Any]:
+    """Return our own copy of a mapping of JSON."""
+    if not is_mapping(schema):
+        raise ValueError(f"a schema must be a mapping, not {type(schema).__name__}")
+    try:
+        document: dict[str, Any] = json_copy(schema)
+    except NotJSONError as error:
+        name = _described(schema) if isinstance(schema, dict) else "the schema"
+        raise ValueError(f"{name} is not JSON: {error}") from None
+    if depth(document) > MAX_DEPTH:
+        raise ValueError(f"{_described(document)} is nested deeper than {MAX_DEPTH} levels")
+    return document
+
+
 def version_text(version: Any) -> str:
-    """Text of a version, by which versions are compared: `1` and `"1"` are the same."""
-    return version if type(version) is str else str(version)
+    """Text of a version, by which versions are compared: 1, 1.0 and "1" are the same, "1.0" is another one."""
+    if type(version) is str:
+        return version
+    if type(version) is float and version.is_integer() and abs(version) < 2**53:
+        return str(int(version))
+    return str(version)
+
+
+def _described(document: dict[str, Any]) -> str:
+    """Return how messages name a schema whose id and version are not checked yet."""
+    schema_id, version = document.get("$id"), document.get("version")
+    if type(schema_id) is not str or not schema_id:
+        return f"the schema ({short_repr(document.get('title', 'without title'))})"
+    name = f"schema {short_repr(schema_id)}"
+    return name if version is None else f"{name} version {short_repr(version_text(version)).strip(_QUOTES)}"
+
+
+_QUOTES: Final = "'\""
 
 
 def _schema_id(document: dict[str, Any]) -> str:
     schema_id = document.get("$id")
     if isinstance(schema_id, str) and schema_id:
+        check_text(schema_id, f"the $id {short_repr(schema_id)}", _MAX_ID)
         return schema_id
-    problem = "lacks $id" if schema_id is None else f"has the $id {schema_id!r}"
-    name = document.get("title", "without title")
-    raise ValueError(f"the schema ({name}) {problem}; give it a $id, a URI that is its name for ever")
+    problem = "lacks $id" if schema_id is None else f"has the $id {short_repr(schema_id)}"
+    hint = _close_key(document, "$id")
+    raise ValueError(f"{_described(document)} {problem}; {hint or 'add $id, a URI that identifies it permanently'}")
 
 
-def _version(document: dict[str, Any], schema_id: str) -> str:
+def _version(document: dict[str, Any]) -> str:
     version = document.get("version")
-    if isinstance(version, (str, int, float)) and not isinstance(version, bool) and version != "":
-        return version_text(version)
-    problem = "lacks a version" if version is None else f"has the version {version!r}"
-    raise ValueError(f'schema {schema_id!r} {problem}; give it one, a number or text, such as "1"')
+    is_number = isinstance(version, (int, float)) and not isinstance(version, bool) and math.isfinite(version)
+    if is_number or (isinstance(version, str) and version):
+        text = version_text(version)
+        check_text(text, f"the version of {_described(document)}")
+        return text
+    problem = "lacks a version" if version is None else f"has the version {short_repr(version)}"
+    hint = _close_key(document, "version") if version is None else None
+    name = f"schema {document['$id']!r}"
+    raise ValueError(f'{name} {problem}; {hint or "give it one, a number or text"}, such as version: "1"')
+
+
+def _close_key(document: dict[str, Any], wanted: str) -> str | None:
+    """Return a hint at the key that was meant to be another one."""
+    plain = {key.strip("$_@ ").lower(): key for key in document if key}
+    close = get_close_matches(wanted.strip("$"), sorted(plain), 1, 0.8)
+    return f"did you mean {wanted} instead of {plain[close[0]]}?" if close else None
+
+
+def _check_property_names(document: dict[str, Any], where: str) -> None:
+    """Refuse top-level properties that would be mistaken for the envelope of an event."""
+    for name in document.get("properties", {}):
+        if name.startswith("__"):
+            raise ValueError(f"{where} has a property {name!r}; names that begin with __ are reserved, rename it")
 
 
 def _title(document: dict[str, Any], schema_id: str) -> str:
@@ -207,168 +232,3 @@ def last_segment(schema_id: str) -> str:
     if not parts:
         return schema_id
     return "/".join(parts[-2:] if re.fullmatch(r"v?[0-9.]+", parts[-1]) else parts[-1:])
-
-
-def validator_class(document: Mapping[str, Any]) -> type[Validator]:
-    """Return jsonschema's validator class for the draft that `$schema` names; without it, draft 7.
-
-    Raises:
-        ValueError: `$schema` names no draft from 4 to 2020-12.
-
-    """
-    dialect = document.get("$schema", DEFAULT_DIALECT)
-    found = _known_dialects().get(dialect.rstrip("#")) if isinstance(dialect, str) else None
-    if found is None:
-        known = ", ".join(_known_dialects())
-        raise ValueError(f"schema {document.get('$id')!r} names the unknown $schema {dialect!r}; use one of {known}")
-    return found
-
-
-@cache
-def _known_dialects() -> dict[str, type[Validator]]:
-    import jsonschema  # noqa: PLC0415 - costs half of this package's import time, and is needed here first
-
-    classes: list[Any] = [
-        jsonschema.Draft4Validator,
-        jsonschema.Draft6Validator,
-        jsonschema.Draft7Validator,
-        jsonschema.Draft201909Validator,
-        jsonschema.Draft202012Validator,
-    ]
-    return {(cls.META_SCHEMA.get("$id") or cls.META_SCHEMA["id"]).rstrip("#"): cls for cls in classes}
-
-
-def _check_against_metaschema(document: dict[str, Any], where: str) -> None:
-    import jsonschema  # noqa: PLC0415 - see _known_dialects
-
-    cls = validator_class(document)
-    try:
-        cls.check_schema(document)
-    except jsonschema.SchemaError as error:
-        place = json_pointer(list(error.absolute_path))
-        raise jsonschema.SchemaError(  # one line; the original, in the cause, shows the whole metaschema
-            f"{where} is no valid JSON Schema: at {place}, {error.message}",
-            validator=error.validator,
-            validator_value=error.validator_value,
-            path=error.absolute_path,
-            schema=error.schema,
-            schema_path=error.absolute_schema_path,
-        ) from error
-
-
-# What the keywords of all drafts hold. https://json-schema.org/draft/2020-12/json-schema-core, section 10.
-_HOLD_SCHEMA = frozenset(
-    "additionalItems additionalProperties contains contentSchema else if items not propertyNames then "
-    "unevaluatedItems unevaluatedProperties".split()
-)
-_HOLD_LIST = frozenset({"allOf", "anyOf", "items", "oneOf", "prefixItems"})
-_HOLD_MAPPING = frozenset(
-    {"$defs", "definitions", "dependencies", "dependentSchemas", "patternProperties", "properties"}
-)
-
-Path = tuple[str | int, ...]
-
-
-def walk(schema: Any, path: Path = ()) -> Iterator[tuple[Path, dict[str, Any]]]:
-    """Yield every subschema that is an object, with the path to it, the schema itself first."""
-    if not isinstance(schema, dict):
-        return
-    yield path, schema
-    for keyword, value in schema.items():
-        if keyword in _HOLD_SCHEMA and isinstance(value, dict):
-            yield from walk(value, (*path, keyword))
-        elif keyword in _HOLD_LIST and isinstance(value, list):
-            for index, item in enumerate(value):
-                yield from walk(item, (*path, keyword, index))
-        elif keyword in _HOLD_MAPPING and isinstance(value, dict):
-            for name, item in value.items():
-                yield from walk(item, (*path, keyword, name))
-
-
-def _check_property_names(document: dict[str, Any], where: str) -> None:
-    """Refuse top-level properties that would be mistaken for the envelope of an event."""
-    for name in document.get("properties", {}):
-        if name.startswith("__"):
-            raise ValueError(f"{where} has a property {name!r}; names that begin with __ are reserved, rename it")
-
-
-def _check_flags(document: dict[str, Any], where: str) -> None:
-    """Refuse what is meant to flag something, but says so in a way that nobody would understand."""
-    for path, subschema in walk(document):
-        place = f"{where} at {json_pointer(path)}"
-        if not isinstance(subschema.get("pii", False), bool):
-            raise ValueError(f"{place}: pii must be true or false, not {subschema['pii']!r}")  # noqa: TRY004
-        if not are_categories(subschema.get("categories", [])):
-            text = 'categories must be a list of texts, such as ["category.jupyter.org/user-identifier"]'
-            raise ValueError(f"{place}: {text}, not {subschema['categories']!r}")
-
-
-def are_categories(value: Any) -> bool:
-    """Tell whether this can stand under `categories`."""
-    return isinstance(value, list) and all(isinstance(category, str) and category for category in value)
-
-
-def _annotation(subschema: Mapping[str, Any], where: str, allowed: tuple[str, ...]) -> dict[str, Any]:
-    """Return what stands under `otel`: texts under allowed names only."""
-    otel = subschema.get("otel", {})
-    if not isinstance(otel, dict):
-        raise ValueError(f"{where}: otel must be a mapping, not {otel!r}")  # noqa: TRY004
-    for name, value in otel.items():
-        if name not in allowed:
-            close = get_close_matches(name, allowed, 1)
-            hint = f"did you mean {close[0]}?" if close else f"known here: {', '.join(allowed)}"
-            raise ValueError(f"{where}: unknown annotation otel.{name}; {hint}")
-        if not isinstance(value, str) or not value:
-            raise ValueError(f"{where}: otel.{name} must be a text, not {value!r}")
-    return otel
-
-
-def _severity(name: str, where: str) -> Severity:
-    if name in SEVERITIES:
-        return SEVERITIES[name]
-    close = {"WARNING": "WARN", "CRITICAL": "FATAL"}.get(name.upper(), name.upper())
-    guess = get_close_matches(close, SEVERITIES, 1)
-    hint = f"did you mean {guess[0]}?" if guess else "use TRACE, DEBUG, INFO, WARN, ERROR or FATAL"
-    raise ValueError(f"{where}: unknown otel.severity {name!r}; {hint}")
-
-
-def _property_names(document: dict[str, Any], where: str) -> PropertyNames:
-    """Read every `otel.attribute`, and refuse those that stand where they could have no effect."""
-    taken: dict[str, str] = {}
-    for path, subschema in walk(document):
-        if not path or "otel" not in subschema:
-            continue
-        place = f"{where} at {json_pointer(path)}"
-        if any(keyword != "properties" for keyword in path[::2]):
-            raise ValueError(f"{place}: otel has no effect here; only properties, also nested ones, can have it")
-        name = _annotation(subschema, place, ("attribute",)).get("attribute")
-        if name is not None:
-            _check_attribute_name(name, place, taken)
-            taken[name] = json_pointer(path)
-    return _names_below(document)
-
-
-def _names_below(subschema: Any) -> PropertyNames:
-    properties = subschema.get("properties", {}) if isinstance(subschema, dict) else {}
-    names: dict[str, tuple[str | None, PropertyNames]] = {}
-    for name, below in properties.items():
-        attribute = below.get("otel", {}).get("attribute") if isinstance(below, dict) else None
-        deeper = _names_below(below)
-        if attribute or deeper:
-            names[name] = (attribute, deeper)
-    return names
-
-
-def _check_attribute_name(name: str, place: str, taken: Mapping[str, str]) -> None:
-    problem = None
-    if not _ATTRIBUTE_NAME.fullmatch(name):
-        problem = "is no attribute name; write lower-case words joined by dots, such as user.name"
-    elif name.startswith(RESERVED_ATTRIBUTES) or name in LOG_RECORD_NAMES:
-        problem = "is reserved; choose another name"
-    else:
-        for other, owner in taken.items():
-            if f"{name}.".startswith(f"{other}.") or f"{other}.".startswith(f"{name}."):
-                # https://opentelemetry.io/docs/specs/semconv/general/naming/: no name is another's namespace.
-                problem = f"clashes with {other!r} of {owner}; choose another name"
-    if problem:
-        raise ValueError(f"{place}: otel.attribute {name!r} {problem}")

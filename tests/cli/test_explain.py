@@ -165,7 +165,7 @@ class TestMistakes:
         [
             (["--schema", "https://example.org/none"], "is neither a file nor the id of a schema that is shipped"),
             (["--schema", "bad.yaml"], "no schema from bad.yaml"),
-            (["--schema", "invalid.yaml"], "is no valid JSON Schema"),
+            (["--schema", "invalid.yaml"], "is not a valid JSON Schema"),
         ],
     )
     def test_of_the_schema(self, folder, arguments, message):

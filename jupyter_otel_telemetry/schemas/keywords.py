@@ -1,0 +1,63 @@
+"""Keywords of JSON Schema, of all drafts, that hold subschemas, and the walk through them."""
+
+from __future__ import annotations
+
+from copy import deepcopy
+from typing import TYPE_CHECKING, Any, Final
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+__all__ = ["DATA", "HOLD_LIST", "HOLD_MAPPING", "HOLD_SCHEMA", "MAX_DEPTH", "Path", "depth", "walk", "without_texts"]
+
+MAX_DEPTH: Final = 100
+"""Levels of objects and arrays that a schema may have."""
+
+# https://json-schema.org/draft/2020-12/json-schema-core, section 10.
+HOLD_SCHEMA: Final = frozenset(
+    "additionalItems additionalProperties contains contentSchema else if items not propertyNames then "
+    "unevaluatedItems unevaluatedProperties".split()
+)
+HOLD_LIST: Final = frozenset({"allOf", "anyOf", "items", "oneOf", "prefixItems"})
+HOLD_MAPPING: Final = frozenset(
+    {"$defs", "definitions", "dependencies", "dependentSchemas", "patternProperties", "properties"}
+)
+DATA: Final = frozenset({"const", "default", "enum", "example", "examples"})
+"""Keywords that hold values of events, in which nothing is a keyword; `example` is OpenAPI's."""
+
+Path = tuple[str | int, ...]
+
+
+def walk(schema: Any, path: Path = ()) -> Iterator[tuple[Path, dict[str, Any]]]:
+    """Yield every subschema that is an object, with the path to it, the schema itself first."""
+    if not isinstance(schema, dict):
+        return
+    yield path, schema
+    for keyword, value in schema.items():
+        if keyword in HOLD_SCHEMA and isinstance(value, dict):
+            yield from walk(value, (*path, keyword))
+        elif keyword in HOLD_LIST and isinstance(value, list):
+            for index, item in enumerate(value):
+                yield from walk(item, (*path, keyword, index))
+        elif keyword in HOLD_MAPPING and isinstance(value, dict):
+            for name, item in value.items():
+                yield from walk(item, (*path, keyword, name))
+
+
+def depth(value: Any) -> int:
+    """Count the levels of objects and arrays in a JSON value."""
+    levels, level = 0, [value]
+    while containers := [found for found in level if isinstance(found, (dict, list))]:
+        levels += 1
+        level = [item for found in containers for item in (found.values() if isinstance(found, dict) else found)]
+    return levels
+
+
+def without_texts(document: dict[str, Any]) -> dict[str, Any]:
+    """Return a copy without the titles and descriptions of its subschemas, which decide nothing."""
+    copy = deepcopy(document)
+    for _, subschema in list(walk(copy)):
+        for keyword in ("title", "description"):
+            if isinstance(subschema.get(keyword), str):
+                del subschema[keyword]
+    return copy

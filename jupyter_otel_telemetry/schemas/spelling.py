@@ -1,0 +1,204 @@
+"""Annotations that would have no effect: misspelt ones, and those in a place where no subschema is.
+
+JSON Schema ignores unknown keywords. Most are harmless and pass (`x-…`, `example`, `deprecated`, `personal-data`,
+`tittle`). These are refused, because a value would be recorded that was meant to be withheld, or lose its name:
+
+1. a keyword that is nearly `pii`, `categories` or `otel`: another case, number (`category`), separators, or one edit
+   with a value that fits;
+2. one of these three, also nearly, below a keyword that holds no subschemas (`propertys`, `fields`), unless a `$ref`
+   in the schema leads there. Values of events (`const`, `default`, `enum`, `examples`) and `x-…` are not looked at;
+3. likewise a `$ref`, which may lead to one, below a keyword that nearly holds subschemas (`item`);
+4. a keyword that is nearly `$ref`, with the text of one;
+5. `pii`, `categories` or `otel` directly below `properties` and its like with the value of an annotation.
+"""
+
+from __future__ import annotations
+
+from bisect import bisect_left
+from functools import lru_cache
+from typing import TYPE_CHECKING, Any, Final, NoReturn
+from urllib.parse import unquote
+
+from jupyter_otel_telemetry.jsondata import json_pointer
+from jupyter_otel_telemetry.schemas.keywords import DATA, HOLD_LIST, HOLD_MAPPING, HOLD_SCHEMA, walk
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from jupyter_otel_telemetry.schemas.keywords import Path
+
+__all__ = ["check_spelling"]
+
+ANNOTATIONS: Final = ("pii", "categories", "otel")
+_HOLDERS: Final = tuple(sorted(HOLD_SCHEMA | HOLD_LIST | HOLD_MAPPING))
+_REFERENCES: Final = ("$ref", "$dynamicRef", "$recursiveRef")
+_OTEL_NAMES: Final = frozenset({"attribute", "event_name", "severity"})
+_LONGEST: Final = 30
+"""Characters of a key that can be nearly a keyword; the longest one has 21."""
+
+
+def check_spelling(document: dict[str, Any], where: str) -> None:
+    """Refuse an annotation, or what seems to be one, that would have no effect.
+
+    Raises:
+        ValueError: there is one; the message names its place, and the keyword that was meant.
+
+    """
+    targets: list[str] | None = None
+    for path, subschema in walk(document):
+        for keyword, value in subschema.items():
+            place = (*path, keyword)
+            if keyword in HOLD_MAPPING:
+                _check_names(value, place, where)
+            if not _is_unknown(keyword, value):
+                continue
+            if meant := _meant_annotation(keyword, value):
+                _refuse(where, place, f"did you mean {meant}? Written like this, it has no effect")
+            if isinstance(value, str) and "#" in value and _nearly(keyword, ("$ref",)):
+                _refuse(where, place, "did you mean $ref? Written like this, it has no effect")
+            lost = _lost_below(keyword, value)
+            if lost and targets is None:
+                targets = _pointers(document)
+            if lost and not _leads_into(place, targets or []):
+                _refuse(where, (*place, *lost), f"{lost[-1]} has no effect below {keyword[:60]!r}{_remedy(keyword)}")
+
+
+def _lost_below(keyword: str, value: Any) -> Path | None:
+    """Return the path to an annotation, or what may lead to one, below a keyword that holds no subschemas."""
+    if not isinstance(value, (dict, list)):
+        return None
+    return _first(value, _seems_annotation) or (_first(value, _is_reference) if _nearly(keyword, _HOLDERS) else None)
+
+
+def _is_unknown(keyword: str, value: Any) -> bool:
+    """Tell whether no draft gives a keyword, with this kind of value, a meaning that concerns annotations."""
+    if keyword in DATA or keyword in ANNOTATIONS or keyword.lower().startswith("x-"):
+        return False
+    if isinstance(value, list):
+        return keyword not in HOLD_LIST
+    if isinstance(value, dict):
+        return keyword not in HOLD_SCHEMA | HOLD_MAPPING
+    return keyword not in _HOLDERS
+
+
+def _check_names(names: Any, path: Path, where: str) -> None:
+    """Refuse an annotation where names of properties, patterns or definitions stand."""
+    for name, value in names.items() if isinstance(names, dict) else ():
+        meant = name.lower() if len(name) <= _LONGEST else ""
+        if (meant in ("pii", "categories") and isinstance(value, bool)) or (meant == "otel" and _is_otel(value)):
+            text = f"{name} is an annotation, and here the name of a property; move it into a property's own schema"
+            _refuse(where, (*path, name), f"{text}, or write {{}} if events have a property of this name")
+
+
+def _is_otel(value: Any) -> bool:
+    return isinstance(value, dict) and bool(value) and value.keys() <= _OTEL_NAMES
+
+
+def _meant_annotation(key: str, value: Any) -> str | None:
+    """Return the annotation that an unknown keyword is meant for, or None.
+
+    One edit alone does not tell (`hotel`); the value must be like that of the annotation, too.
+    """
+    meant = _nearly(key, ANNOTATIONS)
+    if meant is None or _forms(key)[1] == _forms(meant)[1]:
+        return meant
+    if meant == "otel":
+        return (
+            meant if isinstance(value, dict) and value and all(type(item) is str for item in value.values()) else None
+        )
+    return meant if isinstance(value, {"pii": (bool, str), "categories": (list, str)}[meant]) else None
+
+
+def _seems_annotation(key: str, value: Any) -> bool:
+    meant = key if key in ANNOTATIONS else _nearly(key, ANNOTATIONS)
+    if meant == "otel":
+        return _is_otel(value)
+    return isinstance(value, {"pii": bool, "categories": list}[meant]) if meant else False
+
+
+def _is_reference(key: str, value: Any) -> bool:
+    return key in _REFERENCES and isinstance(value, str)
+
+
+def _first(value: Any, wanted: Callable[[str, Any], bool]) -> Path | None:
+    """Return the path below `value` of the first key that is wanted, or None."""
+    waiting: list[tuple[Path, Any]] = [((), value)]
+    while waiting:
+        path, found = waiting.pop()
+        items: Any = ()
+        if isinstance(found, dict):
+            items = found.items()
+            for key, item in items:
+                if wanted(key, item):
+                    return (*path, key)
+        elif isinstance(found, list):
+            items = enumerate(found)
+        waiting += [
+            ((*path, step), item) for step, item in items if isinstance(item, (dict, list)) and step not in DATA
+        ]
+    return None
+
+
+def _pointers(document: dict[str, Any]) -> list[str]:
+    """Return the JSON Pointers of all references in a schema, sorted."""
+    found: list[str] = []
+    waiting: list[Any] = [document]
+    while waiting:
+        value = waiting.pop()
+        if isinstance(value, dict):
+            found += [unquote(item.partition("#")[2]) for key, item in value.items() if _is_reference(key, item)]
+            waiting += value.values()
+        elif isinstance(value, list):
+            waiting += value
+    return sorted(found)
+
+
+def _leads_into(place: Path, pointers: list[str]) -> bool:
+    """Tell whether one of the sorted pointers leads to a place or below it."""
+    pointer = json_pointer(place)
+    for wanted in (pointer, pointer + "/"):
+        index = bisect_left(pointers, wanted)
+        if index < len(pointers) and (pointers[index] + "/").startswith(pointer + "/"):
+            return True
+    return False
+
+
+def _remedy(keyword: str) -> str:
+    if meant := _nearly(keyword, _HOLDERS):
+        return f"; did you mean {meant}?"
+    return ", which JSON Schema does not know; use properties or items, or $defs and a $ref"
+
+
+@lru_cache(maxsize=4096)
+def _nearly(key: str, words: tuple[str, ...]) -> str | None:
+    """Return the word that a key nearly is, or None."""
+    if len(key) > _LONGEST or key in words:
+        return None
+    plain, stem = _forms(key)
+    forms = [(word, *_forms(word)) for word in words]
+    if same := next((word for word, _, other in forms if stem == other), None):
+        return same
+    if words == ("$ref",) and not key.startswith("$"):  # as href does not
+        return None
+    near = (word for word, one, other in forms if _is_one_edit_away(plain, one) or _is_one_edit_away(stem, other))
+    return next(near, None)
+
+
+@lru_cache(maxsize=256)
+def _forms(word: str) -> tuple[str, str]:
+    """Return a word in lower case, without separators; and its singular."""
+    plain = "".join(filter(str.isalnum, word.lower()))
+    return plain, plain[:-3] + "y" if plain.endswith("ies") else plain.removesuffix("s")
+
+
+def _is_one_edit_away(one: str, other: str) -> bool:
+    """Tell whether two words are equal, or become so by inserting, removing, changing or swapping letters once."""
+    if abs(len(one) - len(other)) > 1:
+        return False
+    start = next((i for i, (a, b) in enumerate(zip(one, other, strict=False)) if a != b), min(len(one), len(other)))
+    a, b = one[start:], other[start:]
+    return a[1:] == b[1:] or a[1:] == b or a == b[1:] or (a[:2] == b[:2][::-1] and a[2:] == b[2:])
+
+
+def _refuse(where: str, path: Path, problem: str) -> NoReturn:
+    raise ValueError(f"{where} at {json_pointer(path)}: {problem}")

@@ -1,0 +1,197 @@
+"""Annotations that would have no effect are refused; unknown keywords that do no harm pass."""
+
+import itertools
+from importlib.metadata import distributions
+from pathlib import Path
+
+import jsonschema
+import pytest
+from builders import ID, schema
+from hypothesis import given
+from hypothesis import strategies as st
+
+from jupyter_otel_telemetry import EventLog, SchemaSourceError
+from jupyter_otel_telemetry.schemas import documents
+from jupyter_otel_telemetry.schemas.keywords import HOLD_LIST, HOLD_MAPPING, HOLD_SCHEMA
+from jupyter_otel_telemetry.schemas.spelling import check_spelling
+
+FLAGGED = {"type": "string", "pii": True}
+
+
+def refused(match, **keywords):
+    with pytest.raises(ValueError, match=match):
+        EventLog().register_schema(schema(**keywords))
+
+
+def taken(**keywords):
+    EventLog().register_schema(schema(**keywords))
+
+
+class TestAnnotations:
+    @pytest.mark.parametrize("key", ["Pii", "PII", "pi", "piii", "ppi", "pii ", "p_i_i", "piis"])
+    @pytest.mark.parametrize("value", [True, False])
+    def test_near_pii_are_refused(self, key, value):
+        """With the place and what was meant."""
+        refused(f"at /properties/a/{key}: did you mean pii?", properties={"a": {key: value}})
+
+    @pytest.mark.parametrize("key", ["category", "Categories", "catgories", "catagories", "categorys", "categorie"])
+    def test_near_categories_are_refused(self, key):
+        """Also where the value is one text."""
+        for value in (["user-identifier"], "user-identifier"):
+            refused(f"at /items/{key}: did you mean categories?", items={key: value})
+
+    @pytest.mark.parametrize("key", ["Otel", "otell", "otl", "oetl", "OTEL"])
+    def test_near_otel_are_refused(self, key):
+        """At the top and on a property."""
+        refused(f"at /{key}: did you mean otel?", **{key: {"event_name": "a"}})
+        refused(f"at /properties/a/{key}: did you mean otel?", properties={"a": {key: {"attribute": "user.name"}}})
+
+    @pytest.mark.parametrize("keyword", ["definitions", "patternProperties", "$defs", "dependentSchemas"])
+    def test_are_found_wherever_a_subschema_is(self, keyword):
+        """In every keyword that holds some."""
+        refused(f"at /{keyword.replace('$', '.')}/x/Pii: did you mean pii", **{keyword: {"x": {"Pii": True}}})
+
+    @given(st.sampled_from(["pii", "categories", "otel"]), st.data())
+    def test_with_one_edit_are_refused(self, word, data):
+        """Whichever it is: an insertion, a deletion, another letter, or two swapped."""
+        index = data.draw(st.integers(0, len(word) - 1))
+        letter = data.draw(st.sampled_from("abcxyz"))
+        head, tail = word[:index], word[index:]
+        key = data.draw(st.sampled_from([head + letter + tail, head + tail[1:], head + letter + tail[1:]]))
+        value = {"pii": True, "categories": ["a"], "otel": {"event_name": "a"}}[word]
+        if key != word:
+            refused(f"did you mean {word}", **{key: value})
+
+    @pytest.mark.parametrize("name, value", [("pii", True), ("PII", False), ("categories", True)])
+    @pytest.mark.parametrize("keyword", ["properties", "patternProperties", "definitions"])
+    def test_as_names_of_properties_are_refused(self, keyword, name, value):
+        """`pii: true` directly below `properties` flags nothing."""
+        refused(f"at /{keyword}/{name}: {name} is an annotation, and here the name", **{keyword: {name: value}})
+
+    def test_otel_as_name_of_a_property_is_refused(self):
+        """With nothing but annotations in it."""
+        refused("at /properties/otel: otel is an annotation", properties={"otel": {"attribute": "user.name"}})
+
+
+class TestPlaces:
+    @pytest.mark.parametrize(
+        "keyword, meant",
+        [
+            ("propertys", "properties"),
+            ("propertes", "properties"),
+            ("Properties", "properties"),
+            ("property", "properties"),
+            ("patternPropertys", "patternProperties"),
+            ("pattern_properties", "patternProperties"),
+            ("definition", "definitions"),
+        ],
+    )
+    @pytest.mark.parametrize("below", [FLAGGED, {"categories": ["a"]}, {"otel": {"attribute": "a.b"}}, {"$ref": "x"}])
+    def test_below_a_misspelt_keyword_is_refused(self, keyword, meant, below):
+        """A flag, an attribute, or a reference, which may lead to a flag."""
+        refused(
+            f"at /{keyword}/email/.* has no effect below '{keyword}'; did you mean {meant}",
+            **{keyword: {"email": below}},
+        )
+
+    @pytest.mark.parametrize(
+        "keyword, meant",
+        [("item", "items"), ("additionalProperty", "additionalProperties"), ("prefixItem", "prefixItems")],
+    )
+    def test_below_a_misspelt_keyword_that_holds_one_schema_is_refused(self, keyword, meant):
+        """Nested ones too."""
+        refused(
+            f"at /properties/a/{keyword}/pii: pii has no effect below '{keyword}'; did you mean {meant}?",
+            properties={"a": {keyword: FLAGGED}},
+        )
+
+    @pytest.mark.parametrize("keyword", ["fields", "attributes", "extends", "metadata"])
+    def test_below_what_is_no_keyword_is_refused(self, keyword):
+        """With the keywords that there are."""
+        refused("which JSON Schema does not know; use properties", **{keyword: {"email": FLAGGED}})
+        refused("which JSON Schema does not know", **{keyword: [{"deep": {"Pii": True}}]})
+
+    def test_of_a_known_keyword_with_the_wrong_kind_of_value_is_refused(self):
+        """Draft 7 knows no prefixItems, so its meta-schema does not object."""
+        refused("no effect below 'prefixItems'", prefixItems={"a": FLAGGED})
+
+    @pytest.mark.parametrize("key", ["ref", "$Ref", "$reff", "$rf"])
+    def test_of_a_misspelt_reference_is_refused(self, key):
+        """What it was to lead to may be flagged."""
+        refused(
+            r"did you mean \$ref\?", properties={"a": {key: "#/definitions/email"}}, definitions={"email": FLAGGED}
+        )
+
+    def test_to_which_a_reference_leads_is_taken(self, event_log):
+        """Definitions may stand anywhere, and count."""
+        event_log.register_schema(
+            schema(fields={"email": FLAGGED, "other": FLAGGED}, properties={"a": {"$ref": "#/fields/email"}})
+        )
+
+        assert event_log.record_event(ID, 1, {"a": "x"}) == {"a": None}
+
+
+class TestHarmless:
+    @pytest.mark.parametrize(
+        "keywords",
+        [
+            {"x-foo": {"pii": True}},
+            {"X-Owner": "me"},
+            {"example": {"pii": True, "categories": ["a"]}},
+            {"examples": [{"pii": True}]},
+            {"default": {"otel": {"attribute": "a"}}},
+            {"enum": [{"pii": True}]},
+            {"const": {"categories": ["a"]}},
+            {"deprecated": True, "readOnly": True, "personal-data": True, "redactionPolicies": ["x"]},
+            {"tittle": "T", "hotel": {"stars": 5}, "pie": 3, "url": "#x", "href": "a#b", "id": "x"},
+            {"propertys": {"a": {"type": "string"}}, "item": {"type": "string"}},
+            {"properties": {"pi": {"type": "number"}, "Pii": {"type": "string"}, "category": {"type": "string"}}},
+            {"properties": {"pii": {"type": "boolean"}, "categories": {"type": "array"}, "otel": {"type": "object"}}},
+            {"properties": {"pi": True, "item": {"$ref": "#/definitions/x"}}, "definitions": {"x": FLAGGED}},
+        ],
+    )
+    def test_keywords_and_names_pass(self, keywords):
+        """Nothing is lost by them."""
+        taken(**keywords)
+
+    @given(st.dictionaries(st.text("abcdefg-$", min_size=5), st.integers() | st.text("abc#/") | st.lists(st.text())))
+    def test_unknown_keywords_pass(self, keywords):
+        """Whatever they are, where nothing like an annotation is near."""
+        check_spelling(schema(**keywords), "")
+
+    def test_installed_schemas_pass(self):
+        """None of the schemas in the packages of this environment, Jupyter's above all, is taken for misspelt."""
+        checked = 0
+        for path in _installed_schemas():
+            try:
+                document = documents.parse(path.read_bytes(), str(path))
+            except SchemaSourceError:
+                continue  # not a mapping, or too large
+            checked += 1
+            check_spelling(dict(document), str(path))
+        assert checked > 20
+
+    def test_known_keywords_are_those_of_the_drafts(self):
+        """Every keyword whose meta-schema refers to schemas is one that is walked through."""
+        held = HOLD_SCHEMA | HOLD_LIST | HOLD_MAPPING
+        drafts = ["Draft4", "Draft6", "Draft7", "Draft201909", "Draft202012"]
+        properties = itertools.chain(
+            *(getattr(jsonschema, f"{draft}Validator").META_SCHEMA["properties"].items() for draft in drafts)
+        )
+        for keyword, rule in properties:
+            if _refers_to_schemas(rule) and keyword != "$recursiveAnchor":
+                assert keyword in held
+
+
+def _refers_to_schemas(rule):
+    text = str(rule)
+    return "'$ref': '#'" in text or "schemaArray" in text or "'$recursiveRef': '#'" in text or "'$dynamicRef'" in text
+
+
+def _installed_schemas():
+    for distribution in distributions():
+        for file in distribution.files or ():
+            if file.suffix in {".json", ".yaml", ".yml"} and "schema" in str(file).lower():
+                path = Path(distribution.locate_file(file))
+                if path.is_file() and "$schema" in path.read_text("utf-8", "replace"):
+                    yield path
