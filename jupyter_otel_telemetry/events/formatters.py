@@ -6,8 +6,10 @@ import logging
 from functools import lru_cache
 from typing import TYPE_CHECKING, Any
 
-from jupyter_otel_telemetry.events.record import ENVELOPE_VERSION, EventRecord, rfc3339
+from jupyter_otel_telemetry.events.foreign import event_of
+from jupyter_otel_telemetry.events.record import ENVELOPE_VERSION, EventRecord
 from jupyter_otel_telemetry.jsondata import json_bytes, object_text
+from jupyter_otel_telemetry.times import rfc3339
 
 if TYPE_CHECKING:
     from jupyter_otel_telemetry.schemas.schema import EventType
@@ -25,7 +27,7 @@ class JSONLinesFormatter(logging.Formatter):
 
     def format(self, record: logging.LogRecord) -> str:
         """Return the line, without a line break."""
-        event = record if isinstance(record, EventRecord) else EventRecord.from_foreign(record)
+        event = record if isinstance(record, EventRecord) else event_of(record)
         return json_bytes(self._ordinary(record)).decode() if event is None else _line(event)
 
     def _ordinary(self, record: logging.LogRecord) -> dict[str, Any]:

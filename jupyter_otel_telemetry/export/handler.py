@@ -11,9 +11,11 @@ from opentelemetry.instrumentation.utils import is_instrumentation_enabled
 from opentelemetry.trace import NonRecordingSpan, get_current_span, set_span_in_context
 
 from jupyter_otel_telemetry._version import __version__
-from jupyter_otel_telemetry.events.record import SCOPE_NAME, EventRecord, has_lost_its_form
+from jupyter_otel_telemetry.events.foreign import event_of, has_lost_its_form
+from jupyter_otel_telemetry.events.record import EventRecord
 from jupyter_otel_telemetry.export.lifecycle import FLUSH_TIMEOUT_S, end_when_unused, within
 from jupyter_otel_telemetry.metrics import event_counters, of_schema
+from jupyter_otel_telemetry.names import SCOPE_NAME
 from jupyter_otel_telemetry.otlp.settings import ExporterOptions
 from jupyter_otel_telemetry.privacy.policy import Policy
 from jupyter_otel_telemetry.privacy.pseudonyms import find_pseudonym_key
@@ -149,7 +151,7 @@ class OTLPHandler(LoggingHandler):
     def emit(self, record: logging.LogRecord) -> None:
         """Hand a record to the provider. Never raises."""
         try:
-            event = record if type(record) is EventRecord else EventRecord.from_foreign(record)
+            event = record if type(record) is EventRecord else event_of(record)
             if event is not None:
                 if self.policy is not None:
                     event = _seen_through(self.policy, event, is_foreign=event is not record)
