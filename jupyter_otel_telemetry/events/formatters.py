@@ -6,8 +6,9 @@ import logging
 from functools import lru_cache
 from typing import TYPE_CHECKING, Any
 
+from jupyter_otel_telemetry.events.capsule import ENVELOPE_VERSION
 from jupyter_otel_telemetry.events.foreign import event_of
-from jupyter_otel_telemetry.events.record import ENVELOPE_VERSION, EventRecord
+from jupyter_otel_telemetry.events.record import EventRecord
 from jupyter_otel_telemetry.jsondata import json_bytes, object_text
 from jupyter_otel_telemetry.times import rfc3339
 

@@ -11,23 +11,22 @@ import logging
 from os import getpid
 from threading import current_thread, get_ident
 from time import time_ns as time_ns_now
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any
 
 from opentelemetry.trace import SpanContext, get_current_span
 
 from jupyter_otel_telemetry.events.attributes import add_attributes
 from jupyter_otel_telemetry.events.body import display_text
+from jupyter_otel_telemetry.events.capsule import ENVELOPE_VERSION, Capsule
 from jupyter_otel_telemetry.events.ulids import make_ulid
 from jupyter_otel_telemetry.names import RECORD_UID, SCHEMA_ID, SCHEMA_VERSION, SCOPE_NAME
 from jupyter_otel_telemetry.schemas.schema import LOG_RECORD_NAMES, SEVERITIES, EventType
+from jupyter_otel_telemetry.times import rfc3339
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
-__all__ = ["ENVELOPE_VERSION", "EventRecord"]
-
-ENVELOPE_VERSION: Final = 1
-"""`__metadata_version__` of what is written to files."""
+__all__ = ["EventRecord"]
 
 _LAST_OTLP_TIME_NS = 2**64 - 1
 _NO_PATHS: frozenset[str] = frozenset()
@@ -53,6 +52,7 @@ class EventRecord(logging.LogRecord):
     # Not in __dict__, where OpenTelemetry's handler would take them for attributes.
     __slots__ = (
         "_attributes",
+        "_capsule",
         "_has_all_fields",
         "event",
         "event_type",
@@ -80,11 +80,10 @@ class EventRecord(logging.LogRecord):
         self.recorded_ms = now_ns // 1_000_000
         self.uid: str | None = None  # made when first needed
         self._attributes: dict[str, Any] | None = None
+        self._capsule: Capsule | None = None
         self._has_all_fields = False
         # OTLP has unsigned 64 bits for it, and 0 for an unknown time.
         self.otlp_time_ns = time_ns if 0 <= time_ns <= _LAST_OTLP_TIME_NS else 0
-        # The message is the id, not the event: `logging` prints it where a handler fails.
-        self.msg = event_type.id
         self.levelno, self.levelname = severity.level, severity.level_name
         self.created = self.otlp_time_ns / 1e9
         self.thread, self.threadName = get_ident(), current_thread().name
@@ -101,12 +100,15 @@ class EventRecord(logging.LogRecord):
             added = fields.copy()  # by logging filters, for instance
             times = {"msecs": self.msecs, "relativeCreated": self.relativeCreated}
             fields.update({**_LOGGING_FIELDS, **times, **added, **self._event_attributes()})
-            fields["otel.event.name"] = self.event_type.event_name
+            # Not the capsule, which few need here: those who copy a record's fields get no event out of them.
+            fields["msg"], fields["otel.event.name"] = self.event_type.id, self.event_type.event_name
             self._has_all_fields = True
         return fields
 
     def __getstate__(self) -> tuple[dict[str, Any], dict[str, Any]]:
-        return vars(self).copy(), {name: getattr(self, name) for name in self.__slots__}
+        fields = vars(self).copy()  # first, since it makes the uid
+        slots = {name: getattr(self, name) for name in self.__slots__}
+        return fields, slots | {"_capsule": None}  # which would be the event again
 
     def __setstate__(self, state: tuple[dict[str, Any], dict[str, Any]]) -> None:
         fields, slots = state
@@ -137,9 +139,15 @@ class EventRecord(logging.LogRecord):
         del attributes["otel.event.name"]
         return attributes
 
-    def with_event(self, event: Mapping[str, Any]) -> EventRecord:
-        """Return the same record, its id and what logging filters added included, but of other properties."""
-        other = EventRecord(self.event_type, event, self.time_ns, self.pseudonyms)
+    def with_event(self, event: Mapping[str, Any], pseudonyms: frozenset[str]) -> EventRecord:
+        """Return the same record, its id and attributes that logging filters added included, but of other properties.
+
+        Args:
+            event: the other properties.
+            pseudonyms: dotted paths of those that have become pseudonyms.
+
+        """
+        other = EventRecord(self.event_type, event, self.time_ns, self.pseudonyms | pseudonyms)
         other.recorded_ms, other.span_context = self.recorded_ms, self.span_context
         before, added = self._event_attributes(), self.otlp_attributes()
         other.uid = self.uid
@@ -156,6 +164,23 @@ class EventRecord(logging.LogRecord):
         """Add attributes, as logging filters do."""
         _fields_of(self).update(fields)
 
+    @property
+    def msg(self) -> Capsule:
+        """The event as the logging filters of Jupyter applications expect it: `record.msg["__schema__"]`."""
+        if self._capsule is None:
+            metadata = {
+                "__timestamp__": rfc3339(self.time_ns),
+                "__schema__": self.event_type.id,
+                "__schema_version__": self.event_type.version,
+                "__metadata_version__": ENVELOPE_VERSION,
+            }
+            self._capsule = Capsule(metadata | dict(self.event))
+        return self._capsule
+
+    @msg.setter
+    def msg(self, _text: object) -> None:
+        """Ignore the text by which a `QueueHandler` replaces messages: this one can be pickled."""
+
     def getMessage(self) -> str:  # noqa: N802 - logging's name
         """Return the display string: the title, and the event as logfmt."""
         return display_text(self.event_type.title, self.event)
@@ -168,7 +193,7 @@ class EventRecord(logging.LogRecord):
         self.span_context = None
         self.time_ns, self.recorded_ms = time_ns, arrived_ns // 1_000_000
         self.otlp_time_ns = time_ns if 0 <= time_ns <= _LAST_OTLP_TIME_NS else 0
-        self.uid = self._attributes = None
+        self.uid = self._attributes = self._capsule = None
         self._has_all_fields = False
         return self
 
@@ -188,6 +213,7 @@ _COMPUTED = {
     "relativeCreated": _OfCreated(lambda created: (created - _STARTED_AT) * 1000),
 }
 for _name, _value in {**_LOGGING_FIELDS, **_COMPUTED}.items():
-    setattr(EventRecord, _name, _value)  # what a record does not set itself
+    if _name != "msg":
+        setattr(EventRecord, _name, _value)  # what a record does not set itself
 _ANY_TYPE = EventType("", "", "", "", SEVERITIES["INFO"])
 _OWN_FIELDS_COUNTS = (len(_fields_of(EventRecord(_ANY_TYPE, {}))), 0)
