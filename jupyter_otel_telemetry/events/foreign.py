@@ -50,7 +50,8 @@ def event_of(record: logging.LogRecord) -> EventRecord | None:
         capsule = _parsed(capsule)  # a QueueHandler has made text of it
     if not isinstance(capsule, dict) or _was_made_of_ours(record):
         return None
-    id_key, version_key, time_key = keys = _KEYS_OF_BINDERHUB if record.name == _BINDERHUB else _KEYS
+    is_of_binderhub = record.name == _BINDERHUB and "schema" in capsule  # else a formatter of ours has made its text
+    id_key, version_key, time_key = keys = _KEYS_OF_BINDERHUB if is_of_binderhub else _KEYS
     schema_id, version = capsule.get(id_key), capsule.get(version_key, "")
     if not isinstance(schema_id, str):
         return None
