@@ -678,6 +678,78 @@ def as_sent_by_others(event):
     return memory.events
 
 
+class TestTroubles:
+    """Failures of handlers and functions are logged without anything of the event."""
+
+    @pytest.fixture
+    def failures(self, caplog):
+        """Return what is logged, of which error reporters would show the variables of all frames."""
+
+        def failures(expected):
+            assert expected in caplog.text
+            assert [record.exc_info for record in caplog.records if record.exc_info] == []
+            return caplog.text
+
+        return failures
+
+    @pytest.mark.parametrize(
+        "error, named",
+        [
+            (ValueError("secret"), "ValueError\n"),
+            (KeyError("secret"), "KeyError\n"),
+            (OSError(28, "secret", "secret"), "OSError (No space left on device)\n"),
+        ],
+    )
+    def test_of_a_handler(self, failures, error, named):
+        """The type of the exception, the system's reason, and the code that it came from."""
+
+        class Failing(logging.Handler):
+            def emit(self, _record):
+                raise error
+
+        event_log(["*"], Failing()).record_event(ID, 1, {"action": "secret"})
+
+        assert "secret" not in failures(named)
+        assert "in emit\n    raise error" in failures("test_privacy.py")
+
+    @pytest.mark.parametrize("is_async", [False, True])
+    def test_of_a_listener(self, failures, is_async):
+        """Plain or async."""
+
+        def listener(_id, _version, event):
+            raise ValueError(event["action"])
+
+        async def async_listener(*arguments):
+            listener(*arguments)
+
+        log = event_log(["*"])
+        log.add_listener(async_listener if is_async else listener)
+        log.record_event(ID, 1, {"action": "secret"})
+
+        assert "secret" not in failures("ValueError")
+
+    def test_of_a_processor(self, failures):
+        """Of the provider that `OTLPHandler` was given."""
+
+        class Failing(SimpleLogRecordProcessor):
+            def on_emit(self, log_record):
+                raise ValueError(log_record.log_record.body)
+
+        provider = LoggerProvider(shutdown_on_exit=False)
+        provider.add_log_record_processor(Failing(InMemoryLogRecordExporter()))
+        event_log(["*"], OTLPHandler(logger_provider=provider)).record_event(ID, 1, {"action": "secret"})
+
+        assert "secret" not in failures("ValueError")
+
+    def test_of_the_encoding_for_a_spool(self, failures, tmp_path, monkeypatch):
+        """A record that cannot be encoded is lost, not shown."""
+        handler = OTLPHandler(spool=tmp_path, endpoint="http://127.0.0.1:9")
+        monkeypatch.setattr(handler._spool, "_entry", lambda record: int(record.log_record.body))
+        event_log(["*"], handler).record_event(ID, 1, {"action": "secret"})
+
+        assert "secret" not in failures("ValueError")
+
+
 class TestErrors:
     """What is withheld is in no message either."""
 
