@@ -116,15 +116,19 @@ class EventRecord(logging.LogRecord):
             setattr(self, name, value)
         _fields_of(self).update(fields)
 
+    def made_uid(self) -> str:
+        """Return the id of the event, the same for every handler."""
+        if self.uid is None:
+            self.uid = make_ulid(self.recorded_ms)
+        return self.uid
+
     def _event_attributes(self) -> dict[str, Any]:
         """Make the attributes, once, so that every handler sends the same id."""
         if self._attributes is None:
             event_type = self.event_type
             attributes: dict[str, Any] = {}
             add_attributes(attributes, self.event, event_type)
-            if self.uid is None:
-                self.uid = make_ulid(self.recorded_ms)
-            attributes[RECORD_UID] = self.uid
+            attributes[RECORD_UID] = self.made_uid()
             # Last, since at its limit the SDK drops the oldest.
             attributes[SCHEMA_ID] = event_type.id
             attributes[SCHEMA_VERSION] = event_type.version_text

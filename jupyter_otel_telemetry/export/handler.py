@@ -6,15 +6,14 @@ import itertools
 import logging
 from typing import TYPE_CHECKING, Any, Final
 
-from opentelemetry._logs import LoggerProvider, LogRecord, SeverityNumber
 from opentelemetry.instrumentation.logging.handler import LoggingHandler
 from opentelemetry.instrumentation.utils import is_instrumentation_enabled
-from opentelemetry.trace import NonRecordingSpan, get_current_span, set_span_in_context
 
 from jupyter_otel_telemetry._version import __version__
 from jupyter_otel_telemetry.events.foreign import event_of, is_event_logger, is_unreadable
 from jupyter_otel_telemetry.events.record import EventRecord
 from jupyter_otel_telemetry.export.lifecycle import FLUSH_TIMEOUT_S, end_when_unused, within
+from jupyter_otel_telemetry.export.mapping import otel_record
 from jupyter_otel_telemetry.metrics import event_counters, of_schema
 from jupyter_otel_telemetry.names import SCOPE_NAME
 from jupyter_otel_telemetry.otlp.settings import ExporterOptions
@@ -27,6 +26,7 @@ if TYPE_CHECKING:
     import os
     from collections.abc import Mapping
 
+    from opentelemetry._logs import LoggerProvider
     from opentelemetry.sdk.resources import Resource
 
     from jupyter_otel_telemetry.export.delivery import Delivery
@@ -36,8 +36,6 @@ __all__ = ["OTLPHandler"]
 
 _KEPT_FIELDS: Final = LOG_RECORD_NAMES - {"msg", "args", "message", "exc_info", "exc_text", "stack_info"}
 """What filters may ask a record for besides the event: its logger, for instance."""
-
-_SEVERITY_NUMBERS: Final = list(SeverityNumber)
 
 _logger = logging.getLogger(__name__)
 
@@ -208,24 +206,9 @@ class OTLPHandler(LoggingHandler):
             _logger.error(text, self, record.name, type(self).__name__)
 
     def _emit_event(self, record: EventRecord) -> None:
-        event_type = record.event_type
         if self._delivery is not None:
             self._delivery.count_emitted()
-        span_context = record.span_context
-        self._otel_logger.emit(
-            LogRecord(
-                timestamp=record.otlp_time_ns,
-                # The span in which the event was recorded, maybe in another thread.
-                context=None
-                if span_context is None or span_context is get_current_span().get_span_context()
-                else set_span_in_context(NonRecordingSpan(span_context)),
-                severity_number=_SEVERITY_NUMBERS[event_type.severity.number],
-                severity_text=event_type.severity.text,
-                body=record.getMessage(),
-                attributes=record.otlp_attributes(),
-                event_name=event_type.event_name,
-            )
-        )
+        self._otel_logger.emit(otel_record(record))
 
     def handleError(self, record: logging.LogRecord) -> None:  # noqa: N802 - logging's name
         """Log, once until it works again, that a record could not be handed over, without its content."""

@@ -1,0 +1,32 @@
+"""An event as OpenTelemetry's `LogRecord`."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Final
+
+from opentelemetry._logs import LogRecord, SeverityNumber
+from opentelemetry.trace import NonRecordingSpan, get_current_span, set_span_in_context
+
+if TYPE_CHECKING:
+    from jupyter_otel_telemetry.events.record import EventRecord
+
+__all__ = ["otel_record"]
+
+_SEVERITY_NUMBERS: Final = list(SeverityNumber)
+
+
+def otel_record(record: EventRecord) -> LogRecord:
+    """Return the `LogRecord` of an event."""
+    event_type, span_context = record.event_type, record.span_context
+    return LogRecord(
+        timestamp=record.otlp_time_ns,
+        # The span in which the event was recorded, maybe in another thread.
+        context=None
+        if span_context is None or span_context is get_current_span().get_span_context()
+        else set_span_in_context(NonRecordingSpan(span_context)),
+        severity_number=_SEVERITY_NUMBERS[event_type.severity.number],
+        severity_text=event_type.severity.text,
+        body=record.getMessage(),
+        attributes=record.otlp_attributes(),
+        event_name=event_type.event_name,
+    )
