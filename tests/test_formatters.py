@@ -26,12 +26,9 @@ from jupyter_otel_telemetry import EventLog, JSONLinesFormatter, OTLPHandler, OT
 from jupyter_otel_telemetry.otlp.received import parse_json, parse_protobuf
 from jupyter_otel_telemetry.testing import EventSink
 
-HARD = {
-    "text": "zwölf \U0001f600 \u2028 日本\ud800",
-    "list": [1, 2.5, None, {"a": True}],
-    "big": 2**70,
-    "low": -(2**63),
-}
+NUMBERS = {"list": [1, 2.5, None, {"a": True}], "big": 2**70, "low": -(2**63)}
+HARD = {"text": "zwölf \U0001f600 \u2028 日本\ud800", **NUMBERS}
+EXC_INFO = (ValueError, ValueError("no"), None)
 
 
 def recorded(event, **changes):
@@ -105,9 +102,7 @@ class TestOTLPJSONFormatter:
             recorded(HARD, otel={"event_name": "jupyter.hard", "severity": "ERROR3"}),
             in_a_span({"user": "ada"}),
             logging.LogRecord("app", 40, "", 0, "%s left", ("ada",), None),
-            logging.makeLogRecord(
-                {"name": "app", "msg": "m", "room": 3, "exc_info": (ValueError, ValueError("no"), None)}
-            ),
+            logging.LogRecord("app", 40, "", 0, "failed", None, EXC_INFO),
         ],
         ids=["hard event", "in a span", "ordinary record", "with an exception"],
     )
@@ -151,12 +146,16 @@ class TestOTLPJSONFormatter:
     @pytest.mark.skipif(not hasattr(os, "fork"), reason="forks")
     def test_names_the_process_that_writes_it(self):
         """Also after a fork."""
-        formatter, record = OTLPJSONFormatter(), recorded({})
-        with multiprocessing.get_context("fork").Pool(1) as pool:
-            child, pid = pool.apply(_format_in_child, (record,)) if _share(formatter) else ()
+        context = multiprocessing.get_context("fork")
+        formatter, record, queue = OTLPJSONFormatter(), recorded({}), context.SimpleQueue()
+        child = context.Process(target=lambda: queue.put(formatter.format(record)))
+        child.start()
+        lines = {child.pid: queue.get(), os.getpid(): formatter.format(record)}
+        child.join()
 
-        assert parse_json(formatter.format(record).encode())[0].resource["process.pid"] == os.getpid()
-        assert parse_json(child.encode())[0].resource["process.pid"] == pid
+        assert {pid: parse_json(line.encode())[0].resource["process.pid"] for pid, line in lines.items()} == {
+            pid: pid for pid in lines
+        }
 
     @pytest.mark.parametrize("name", ["JSONLinesFormatter", "OTLPJSONFormatter"])
     def test_can_be_configured_by_logging(self, tmp_path, name):
@@ -177,18 +176,6 @@ class TestOTLPJSONFormatter:
         logger.handlers.pop().close()
 
         assert "hello" in json.dumps(json.loads(path.read_text(encoding="utf-8")))
-
-
-_shared = []
-
-
-def _share(formatter):
-    _shared[:] = [formatter]
-    return True
-
-
-def _format_in_child(record):
-    return _shared[0].format(record), os.getpid()
 
 
 class TestWithOTel:
@@ -224,7 +211,8 @@ given = logging.FileHandler("given.jsonl")
 given.setFormatter(JSONLinesFormatter())
 otlp = logging.FileHandler("otlp.jsonl", delay=True)
 otlp.setFormatter(OTLPJSONFormatter())
-handlers = [{"class": "logging.FileHandler", "filename": "built.jsonl"}, logging.FileHandler("own.jsonl"), given, otlp]
+handlers = [given, otlp, logging.FileHandler("own.jsonl")]
+handlers += [{"class": "logging.FileHandler", "filename": "built.jsonl"}]
 handlers += [logging.FileHandler("latin.jsonl", encoding="latin-1"), logging.StreamHandler(sys.stdout)]
 handlers += [{"class": "logging.handlers.RotatingFileHandler", "filename": "rotated.jsonl", "delay": True}]
 log = EventLog(handlers=handlers, allowed_schemas=["*"])
@@ -257,8 +245,6 @@ class TestLocale:
     def test_file_in_utf_8_is_readable(self, tmp_path):
         """Nothing is escaped where nothing has to be."""
         handler = logging.FileHandler(tmp_path / "log", encoding="utf-8")
-        handler.setFormatter(JSONLinesFormatter())
-        handler.formatter.ascii_only = False
         log = EventLog(handlers=[handler], allowed_schemas=["*"])
         log.register_schema(schema())
         log.record_event(ID, 1, {"action": "zwölf"})
@@ -266,12 +252,13 @@ class TestLocale:
 
         assert "zwölf" in (tmp_path / "log").read_text(encoding="utf-8")
 
-    def test_escapes_are_those_of_json(self):
+    def test_escapes_are_those_of_json(self, tmp_path):
         """Also of characters beyond 16 bits, and beside backslashes."""
         event = {"text": 'a\\é"\U0001f600\u2028\x7f\\u00e9'}
-        formatter = JSONLinesFormatter()
-        formatter.ascii_only = True
-        line = formatter.format(recorded(event))
+        handler = logging.FileHandler(tmp_path / "log", encoding="ascii")
+        log = EventLog(handlers=[handler], allowed_schemas=["*"])
+        log.register_schema(schema())
+        log.record_event(ID, 1, event)
+        handler.close()
 
-        assert line.isascii()
-        assert json.loads(line)["text"] == event["text"]
+        assert json.loads((tmp_path / "log").read_bytes())["text"] == event["text"]
