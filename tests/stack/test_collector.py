@@ -266,7 +266,7 @@ class TestOddEvents:
 
     def test_larger_than_a_request_may_be_is_refused(self, agent, loki, record):
         """20 MiB is too much for the agent: the application is told, and nothing else is lost."""
-        assert not record(agent.endpoint, {"text": "x" * 11_000_000})
+        assert not record(agent.endpoint, {"text": "x" * 21_000_000})
         assert record(agent.endpoint, {"text": "fine"})
         (log,) = loki.wait_for(1, 30)
 
