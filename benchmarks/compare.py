@@ -30,7 +30,7 @@ from opentelemetry.sdk._logs.export import BatchLogRecordProcessor, LogRecordExp
 from receivers import SAME_UID, UID
 
 from jupyter_otel_telemetry import EventLog, OTLPHandler
-from jupyter_otel_telemetry.events.record import SCHEMA_ID, SCHEMA_VERSION
+from jupyter_otel_telemetry.names import SCHEMA_ID, SCHEMA_VERSION
 
 warnings.simplefilter("ignore")
 

@@ -20,12 +20,14 @@ from jupyter_otel_telemetry.eventlog import EventLog
 from jupyter_otel_telemetry.events.formatters import JSONLinesFormatter
 
 if TYPE_CHECKING:
+    from jupyter_otel_telemetry.export.formatter import OTLPJSONFormatter
     from jupyter_otel_telemetry.export.handler import OTLPHandler
 
 __all__ = [
     "EventLog",
     "JSONLinesFormatter",
     "OTLPHandler",
+    "OTLPJSONFormatter",
     "SchemaConflict",
     "SchemaNotRegistered",
     "SchemaSourceError",
@@ -35,7 +37,11 @@ __all__ = [
 
 
 def __getattr__(name: str) -> Any:
-    """Import `OTLPHandler` when it is asked for: OpenTelemetry's handler takes as long as all the rest."""
+    """Import OpenTelemetry's part when it is asked for: its handler takes as long as all the rest."""
+    if name == "OTLPJSONFormatter":
+        from jupyter_otel_telemetry.export.formatter import OTLPJSONFormatter  # noqa: PLC0415
+
+        return OTLPJSONFormatter
     if name == "OTLPHandler":
         from jupyter_otel_telemetry.export.handler import OTLPHandler  # noqa: PLC0415
 

@@ -6,7 +6,7 @@ import logging
 from logging.handlers import MemoryHandler, QueueHandler
 from typing import TYPE_CHECKING
 
-from jupyter_otel_telemetry.events.formatters import JSONLinesFormatter
+from jupyter_otel_telemetry.events.formatters import JSONLinesFormatter, LineFormatter, is_utf8
 from jupyter_otel_telemetry.events.record import EventRecord
 
 if TYPE_CHECKING:
@@ -54,9 +54,15 @@ class Dispatcher:
 def _give_default_formatter(handler: logging.Handler) -> None:
     target = handler.target if isinstance(handler, MemoryHandler) else handler
     # A QueueHandler formats only to make a record picklable, and ours are.
-    if target is None or target.formatter is not None or isinstance(target, QueueHandler) or _is_otel(target):
+    if target is None or isinstance(target, QueueHandler) or _is_otel(target):
         return
-    target.setFormatter(JSONLinesFormatter())
+    if target.formatter is None:
+        target.setFormatter(JSONLinesFormatter())
+    encoding = getattr(getattr(target, "stream", None) or target, "encoding", None)
+    if not isinstance(target.formatter, LineFormatter) or not isinstance(encoding, str) or encoding == "locale":
+        return  # the formatter knows the locale
+    if not is_utf8(encoding):
+        target.formatter.ascii_only = True
 
 
 def _let_errors_out(handler: logging.Handler) -> None:

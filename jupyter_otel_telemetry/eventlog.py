@@ -12,7 +12,7 @@ from traitlets.config.loader import DeferredConfig, LazyConfigValue
 
 from jupyter_otel_telemetry.dispatch import Dispatcher
 from jupyter_otel_telemetry.errors import PolicyError, SchemaSourceError, name_source
-from jupyter_otel_telemetry.events.record import EventRecord, datetime_to_ns
+from jupyter_otel_telemetry.events.record import EventRecord
 from jupyter_otel_telemetry.hooks import Listener, Listeners, Modifier, ModifierFailed, Modifiers
 from jupyter_otel_telemetry.jsondata import copy_again
 from jupyter_otel_telemetry.metrics import SchemaAttributes, event_counters
@@ -22,6 +22,7 @@ from jupyter_otel_telemetry.privacy.pseudonyms import find_pseudonym_key
 from jupyter_otel_telemetry.privacy.redaction import NO_PATHS
 from jupyter_otel_telemetry.schemas import downloads, sources
 from jupyter_otel_telemetry.schemas.registry import RegisteredSchemas, SchemaRegistry
+from jupyter_otel_telemetry.times import datetime_to_ns
 from jupyter_otel_telemetry.traits import AllowedSchemasTrait, Handlers
 from jupyter_otel_telemetry.trouble import TroubleLog
 

@@ -9,7 +9,7 @@ from functools import lru_cache
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 from jupyter_otel_telemetry._version import __version__
-from jupyter_otel_telemetry.events.record import SCHEMA_ID, SCHEMA_VERSION, SCOPE_NAME
+from jupyter_otel_telemetry.names import SCHEMA_ID, SCHEMA_VERSION, SCOPE_NAME
 from jupyter_otel_telemetry.schemas.schema import version_text
 
 if TYPE_CHECKING:

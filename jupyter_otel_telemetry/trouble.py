@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import sys
 import threading
 from typing import TYPE_CHECKING
+
+from jupyter_otel_telemetry.failures import failure_text
 
 if TYPE_CHECKING:
     import logging
@@ -30,8 +33,11 @@ class TroubleLog:
         with self._lock:
             count = self._failures[id(what)] = self._failures.get(id(what), 0) + 1
         if count == 1:
-            text = "%s failed%s; its further failures are counted, not logged"
-            self._log().error(text, _name(what), problem, exc_info=traceback)
+            error = sys.exc_info()[1]
+            where = f": {failure_text(error)}" if traceback and error is not None else ""
+            self._log().error(
+                "%s failed%s; its further failures are counted, not logged%s", _name(what), problem, where
+            )
 
     def worked(self, what: object) -> None:
         """Note a success of `what`."""

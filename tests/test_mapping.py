@@ -129,6 +129,39 @@ class TestFields:
         """The title is optional."""
         assert pipeline.record({"a": True}, title=None or "").body == "server-action a=true"
 
+    @pytest.mark.parametrize(
+        "event",
+        [
+            {"text": "x" * 1_400_000},
+            {"text": "\U0001f600" * 350_000},
+            {"text": "a\n" * 2100},
+            {"text": "é" + "x" * 4079},
+            {"list": [["é"] * 1000] * 100},
+            {"é" * 5000: 1},
+            {f"p{number}": "z w" for number in range(10_000)},
+            {"a": {"b": {f"p{number}": number for number in range(10_000)}}},
+        ],
+        ids=["text", "astral", "escapes", "just too long", "list", "name", "properties", "nested"],
+    )
+    @pytest.mark.filterwarnings("ignore:Log record attributes were dropped")
+    def test_body_ends_after_four_kib(self, pipeline, event):
+        """At the boundary of a character, and in an ellipsis; the attributes are whole."""
+        body = pipeline.record(event).body
+
+        assert 4090 < len(body.encode()) <= 4096
+        assert body.endswith("…")
+        assert body.startswith("Server action ")
+        assert "\ufffd" not in body
+
+    @pytest.mark.parametrize("text", ["x" * 4077, "é" * 2038, "\ud800" * 1359], ids=["ascii", "utf-8", "surrogates"])
+    def test_body_of_four_kib_is_whole(self, pipeline, text):
+        """To the byte."""
+        body = pipeline.record({"t": text}).body
+
+        assert body.startswith("Server action t=")
+        assert 4090 < len(body.encode()) <= 4096
+        assert not body.endswith("…")
+
     def test_schema_attributes_come_last(self, pipeline):
         """At its limit the SDK drops the oldest."""
         attributes = list(pipeline.record({"action": "x"}).attributes.items())

@@ -247,15 +247,15 @@ class TestHandlerNarrows:
         """With one id, one time, and what logging filters added."""
         narrow = OTLPHandler(allowed_schemas=[ID], logger_provider=memory.provider)
         wide = OTLPHandler(logger_provider=memory.provider)
-        narrow.addFilter(lambda record: setattr(record, "deployment", "blue") or True)
-        log = event_log({ID: {"allowed_properties": ["name"]}}, narrow, wide)
+        wide.addFilter(lambda record: setattr(record, "deployment", "blue") or True)
+        log = event_log({ID: {"allowed_properties": ["name"]}}, wide, narrow)
         log.record_event(ID, 1, {"name": "ada"})
         one, other = memory.logs
 
         assert one.attributes["log.record.uid"] == other.attributes["log.record.uid"]
         assert one.timestamp == other.timestamp
         assert [log.attributes["deployment"] for log in (one, other)] == ["blue", "blue"]
-        assert ["jupyter.event.name" in log.attributes for log in (one, other)] == [False, True]
+        assert ["jupyter.event.name" in log.attributes for log in (one, other)] == [True, False]
 
     def test_filter_that_masks_an_attribute_is_not_undone(self, memory):
         """A narrowed record keeps what a logging filter made of an attribute that stays."""
@@ -284,9 +284,10 @@ class TestHandlerNarrows:
             del fields["jupyter.event.action"]
             return True
 
-        handler = OTLPHandler(allowed_schemas=[ID], logger_provider=memory.provider)
-        handler.addFilter(rewrite)
-        event_log({ID: {"allowed_properties": ["name"]}}, handler).record_event(ID, 1, {"action": 1, "name": "ada"})
+        wide, narrow = EventSink(), OTLPHandler(allowed_schemas=[ID], logger_provider=memory.provider)
+        wide.addFilter(rewrite)
+        log = event_log({ID: {"allowed_properties": ["name"]}}, wide, narrow)
+        log.record_event(ID, 1, {"action": 1, "name": "ada"})
 
         assert memory.events[0][0] == {}
 
@@ -298,7 +299,7 @@ class TestHandlerNarrows:
         record = logging.makeLogRecord(lose_form(sink.records[0]))
         OTLPHandler(allowed_schemas=[ID], logger_provider=memory.provider).handle(record)
         assert memory.logs == []
-        assert "passes no policy" in caplog.text
+        assert "does not send a record of logger" in caplog.text
         assert "secret" not in caplog.text
         OTLPHandler(logger_provider=memory.provider).handle(record)
 
@@ -675,6 +676,78 @@ def as_sent_by_others(event):
     capsule = {"__schema__": ID, "__schema_version__": "1", **event}
     OTLPHandler(logger_provider=memory.provider).handle(logging.LogRecord("e", 20, "", 0, capsule, None, None))
     return memory.events
+
+
+class TestTroubles:
+    """Failures of handlers and functions are logged without anything of the event."""
+
+    @pytest.fixture
+    def failures(self, caplog):
+        """Return what is logged, of which error reporters would show the variables of all frames."""
+
+        def failures(expected):
+            assert expected in caplog.text
+            assert [record.exc_info for record in caplog.records if record.exc_info] == []
+            return caplog.text
+
+        return failures
+
+    @pytest.mark.parametrize(
+        "error, named",
+        [
+            (ValueError("secret"), "ValueError\n"),
+            (KeyError("secret"), "KeyError\n"),
+            (OSError(28, "secret", "secret"), "OSError (No space left on device)\n"),
+        ],
+    )
+    def test_of_a_handler(self, failures, error, named):
+        """The type of the exception, the system's reason, and the code that it came from."""
+
+        class Failing(logging.Handler):
+            def emit(self, _record):
+                raise error
+
+        event_log(["*"], Failing()).record_event(ID, 1, {"action": "secret"})
+
+        assert "secret" not in failures(named)
+        assert "in emit\n    raise error" in failures("test_privacy.py")
+
+    @pytest.mark.parametrize("is_async", [False, True])
+    def test_of_a_listener(self, failures, is_async):
+        """Plain or async."""
+
+        def listener(_id, _version, event):
+            raise ValueError(event["action"])
+
+        async def async_listener(*arguments):
+            listener(*arguments)
+
+        log = event_log(["*"])
+        log.add_listener(async_listener if is_async else listener)
+        log.record_event(ID, 1, {"action": "secret"})
+
+        assert "secret" not in failures("ValueError")
+
+    def test_of_a_processor(self, failures):
+        """Of the provider that `OTLPHandler` was given."""
+
+        class Failing(SimpleLogRecordProcessor):
+            def on_emit(self, log_record):
+                raise ValueError(log_record.log_record.body)
+
+        provider = LoggerProvider(shutdown_on_exit=False)
+        provider.add_log_record_processor(Failing(InMemoryLogRecordExporter()))
+        event_log(["*"], OTLPHandler(logger_provider=provider)).record_event(ID, 1, {"action": "secret"})
+
+        assert "secret" not in failures("ValueError")
+
+    def test_of_the_encoding_for_a_spool(self, failures, tmp_path, monkeypatch):
+        """A record that cannot be encoded is lost, not shown."""
+        handler = OTLPHandler(spool=tmp_path, endpoint="http://127.0.0.1:9")
+        monkeypatch.setattr(handler._spool, "_entry", lambda record: int(record.log_record.body))
+        event_log(["*"], handler).record_event(ID, 1, {"action": "secret"})
+
+        assert "secret" not in failures("ValueError")
 
 
 class TestErrors:

@@ -12,7 +12,7 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from jupyter_otel_telemetry.events.record import EVENT_PREFIX
+from jupyter_otel_telemetry.names import EVENT_PREFIX
 from jupyter_otel_telemetry.schemas.schema import RESERVED_ATTRIBUTES
 
 if TYPE_CHECKING:

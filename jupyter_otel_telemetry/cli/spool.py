@@ -18,7 +18,6 @@ from rich.text import Text
 
 from jupyter_otel_telemetry.cli.logs import Rows, json_line
 from jupyter_otel_telemetry.cli.output import print_report
-from jupyter_otel_telemetry.events.record import rfc3339
 from jupyter_otel_telemetry.otlp.otlpjson import from_json, to_json
 from jupyter_otel_telemetry.otlp.received import logs_of
 from jupyter_otel_telemetry.otlp.settings import ExporterOptions
@@ -27,6 +26,7 @@ from jupyter_otel_telemetry.spool.entries import MAX_BATCH_RECORDS, message_of
 from jupyter_otel_telemetry.spool.folder import SpoolFolder, SpoolOptions
 from jupyter_otel_telemetry.spool.journal import Journal, waiting
 from jupyter_otel_telemetry.spool.maintenance import Drain, requeue_rejected
+from jupyter_otel_telemetry.times import rfc3339
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator

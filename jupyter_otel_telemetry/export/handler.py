@@ -2,29 +2,31 @@
 
 from __future__ import annotations
 
+import itertools
 import logging
-from time import time_ns
 from typing import TYPE_CHECKING, Any, Final
 
-from opentelemetry._logs import LoggerProvider, LogRecord, SeverityNumber
 from opentelemetry.instrumentation.logging.handler import LoggingHandler
 from opentelemetry.instrumentation.utils import is_instrumentation_enabled
-from opentelemetry.trace import NonRecordingSpan, get_current_span, set_span_in_context
 
 from jupyter_otel_telemetry._version import __version__
-from jupyter_otel_telemetry.events.record import SCOPE_NAME, EventRecord, has_lost_its_form
+from jupyter_otel_telemetry.events.foreign import event_of, is_event_logger, is_unreadable
+from jupyter_otel_telemetry.events.record import EventRecord
 from jupyter_otel_telemetry.export.lifecycle import FLUSH_TIMEOUT_S, end_when_unused, within
+from jupyter_otel_telemetry.export.mapping import encoded_record, otel_record
 from jupyter_otel_telemetry.metrics import event_counters, of_schema
+from jupyter_otel_telemetry.names import SCOPE_NAME
 from jupyter_otel_telemetry.otlp.settings import ExporterOptions
-from jupyter_otel_telemetry.otlp.wire import encode_log_record
 from jupyter_otel_telemetry.privacy.policy import Policy
 from jupyter_otel_telemetry.privacy.pseudonyms import find_pseudonym_key
+from jupyter_otel_telemetry.schemas.schema import LOG_RECORD_NAMES
 from jupyter_otel_telemetry.trouble import TroubleLog
 
 if TYPE_CHECKING:
     import os
     from collections.abc import Mapping
 
+    from opentelemetry._logs import LoggerProvider
     from opentelemetry.sdk.resources import Resource
 
     from jupyter_otel_telemetry.export.delivery import Delivery
@@ -32,15 +34,14 @@ if TYPE_CHECKING:
 
 __all__ = ["OTLPHandler"]
 
-_SEVERITY_NUMBERS: Final = list(SeverityNumber)
-
-_EVENT_LOGGERS: Final = ("jupyter_events.logger", "jupyter_telemetry.eventlog")
+_KEPT_FIELDS: Final = LOG_RECORD_NAMES - {"msg", "args", "message", "exc_info", "exc_text", "stack_info"}
+"""What filters may ask a record for besides the event: its logger, for instance."""
 
 _logger = logging.getLogger(__name__)
 
 
 class OTLPHandler(LoggingHandler):
-    """Sends events over OTLP. It takes those of `EventLog`, `jupyter_events` and `jupyter_telemetry`.
+    """Sends events over OTLP. It takes those of `EventLog`, `jupyter_events`, `jupyter_telemetry` and binderhub.
 
     Any other log record passes through as OpenTelemetry's own handler would send it. Arguments win over
     `OTEL_*` environment variables, which win over defaults.
@@ -57,6 +58,8 @@ class OTLPHandler(LoggingHandler):
         allowed_schemas: ids (`*` stands for any text) of the only schemas whose events may leave, or a mapping
             from ids to options, as in `EventLog.allowed_schemas`; it can only narrow what is recorded. None: all
             that reaches this handler leaves.
+        events_only: send nothing but events, no other log records. With `allowed_schemas`, events that were turned
+            into text on their way are refused in any case.
         pseudonym_key_file, pseudonym_key: the key of pseudonyms, in a file or as it is, at least 16 bytes;
             default: `JUPYTER_OTEL_PSEUDONYM_KEY_FILE` or `JUPYTER_OTEL_PSEUDONYM_KEY`.
         spool: folder in which records wait until the receiver has accepted them, so that none is lost; or a mapping
@@ -84,6 +87,7 @@ class OTLPHandler(LoggingHandler):
         client_key_file: str | None = None,
         resource: Resource | Mapping[str, Any] | None = None,
         allowed_schemas: list[str] | Mapping[str, Any] | None = None,
+        events_only: bool = False,
         pseudonym_key_file: str | os.PathLike[str] | None = None,
         pseudonym_key: str | None = None,
         spool: str | os.PathLike[str] | Mapping[str, Any] | SpoolOptions | None = None,
@@ -103,6 +107,7 @@ class OTLPHandler(LoggingHandler):
         self._spool: SpoolLogRecordProcessor | None = None
         self._flushed = 0
         self._trouble = TroubleLog(lambda: _logger)
+        self._events_only, self._refusals = events_only, itertools.count()
         options = ExporterOptions(
             endpoint, protocol, headers, compression, certificate_file, client_certificate_file, client_key_file
         )
@@ -133,84 +138,82 @@ class OTLPHandler(LoggingHandler):
     def setFormatter(self, fmt: logging.Formatter | None) -> None:  # noqa: N802 - logging's name
         """Set the formatter of ordinary records' bodies.
 
-        Those that jupyter_events and jupyter_telemetry put on every handler are ignored: they are for events only,
-        and would drop the message of ordinary records, or fail.
+        Those that other event libraries put on every handler are ignored: they are for events only, and would drop
+        the message of ordinary records, or fail.
         """
-        if getattr(getattr(fmt, "json_serializer", None), "__module__", None) not in _EVENT_LOGGERS:
+        if not is_event_logger(getattr(getattr(fmt, "json_serializer", None), "__module__", None)):
             super().setFormatter(fmt)
 
     def handle(self, record: logging.LogRecord) -> bool:
-        """Filter and emit, as `logging.Handler.handle` does, but without a lock."""
+        """Filter and emit, as `logging.Handler.handle` does, but without a lock.
+
+        Filters see of an event no more than the policy of this handler lets be seen.
+        """
         if not self.filters:
             self.emit(record)
             return True
-        passed = self.filter(record)
-        if passed:
-            self.emit(passed if isinstance(passed, logging.LogRecord) else record)
-        return bool(passed)
+        try:
+            passed = self._filtered(record)
+        except Exception:  # noqa: BLE001 - the caller's work must go on
+            self.handleError(record)
+            return False
+        if passed is not None:
+            self.emit(passed)
+        return passed is not None
+
+    def _filtered(self, record: logging.LogRecord) -> logging.LogRecord | None:
+        """Return a record as policy and filters leave it, or None if one of them keeps it back."""
+        seen = record if self.policy is None else self._admitted(record)
+        if seen is None:
+            return None
+        if seen is not record and isinstance(seen, EventRecord):
+            seen.add_fields({name: value for name, value in vars(record).items() if name in _KEPT_FIELDS})
+        passed = self.filter(seen)
+        return passed if isinstance(passed, logging.LogRecord) else seen if passed else None
 
     def emit(self, record: logging.LogRecord) -> None:
         """Hand a record to the provider. Never raises."""
         try:
-            event = record if type(record) is EventRecord else EventRecord.from_foreign(record)
-            if event is not None:
-                if self.policy is not None:
-                    event = _seen_through(self.policy, event, is_foreign=event is not record)
-                if event is not None:
-                    self._emit_event(event)
-            elif self.policy is not None and has_lost_its_form(record):
-                raise ValueError("an event that another handler has made an ordinary record of passes no policy")
-            elif is_instrumentation_enabled():  # else it is an exporter that logs
+            admitted = self._admitted(record)
+            if type(admitted) is EventRecord:
+                self._emit_event(admitted)
+            elif admitted is not None and is_instrumentation_enabled():  # else it is an exporter that logs
                 if self._delivery is not None:
                     self._delivery.count_emitted()
-                super().emit(record)  # which ends the loop where something below logs to this handler
+                super().emit(admitted)  # which ends the loop where something below logs to this handler
             self._trouble.worked(self)
         except Exception:  # noqa: BLE001 - the caller's work must go on
             self.handleError(record)
 
+    def _admitted(self, record: logging.LogRecord) -> logging.LogRecord | None:
+        """Return what may leave of a record, an event as an `EventRecord`; None if nothing may."""
+        event = record if type(record) is EventRecord else event_of(record)
+        if event is not None:
+            return event if self.policy is None else _seen_through(self.policy, event, is_foreign=event is not record)
+        if (self.policy is not None or self._events_only) and is_unreadable(record):
+            self._refuse(record)
+            return None
+        return None if self._events_only else record
+
+    def _refuse(self, record: logging.LogRecord) -> None:
+        """Count a record that was made of an event, and log the first one, without its content."""
+        event_counters().withheld.add(1)
+        if next(self._refusals) == 0:
+            text = (
+                "%r does not send a record of logger %s: it was an event before another handler made text of it, and "
+                "its properties cannot be told apart any more. Attach %s where the event is recorded, or behind a "
+                "QueueHandler without formatter. Further ones are counted (jupyter.events.withheld), not logged"
+            )
+            _logger.error(text, self, record.name, type(self).__name__)
+
     def _emit_event(self, record: EventRecord) -> None:
-        event_type = record.event_type
         if self._spool is not None and self._spools_directly:
-            self._spool_event(record, self._spool)
+            logger: Any = self._otel_logger  # the SDK's, whose resource is another one after a fork
+            self._spool.append(logger.resource, logger.instrumentation_scope, encoded_record(record))
             return
         if self._delivery is not None:
             self._delivery.count_emitted()
-        span_context = record.span_context
-        self._otel_logger.emit(
-            LogRecord(
-                timestamp=record.otlp_time_ns,
-                # The span in which the event was recorded, maybe in another thread.
-                context=None
-                if span_context is None or span_context is get_current_span().get_span_context()
-                else set_span_in_context(NonRecordingSpan(span_context)),
-                severity_number=_SEVERITY_NUMBERS[event_type.severity.number],
-                severity_text=event_type.severity.text,
-                body=record.getMessage(),
-                attributes=record.otlp_attributes(),
-                event_name=event_type.event_name,
-            )
-        )
-
-    def _spool_event(self, record: EventRecord, spool: SpoolLogRecordProcessor) -> None:
-        """Serialise an event for the spool, as the SDK would, at a fifth of the cost of its objects."""
-        span_context = record.span_context
-        if span_context is None:
-            span_context = get_current_span().get_span_context()
-        severity = record.event_type.severity
-        encoded = encode_log_record(
-            time_ns=record.otlp_time_ns,
-            observed_time_ns=time_ns(),
-            severity_number=severity.number,
-            severity_text=severity.text,
-            body=record.getMessage(),
-            attributes=record.otlp_attributes(),
-            event_name=record.event_type.event_name,
-            flags=span_context.trace_flags,
-            trace_id=span_context.trace_id,
-            span_id=span_context.span_id,
-        )
-        logger: Any = self._otel_logger  # the SDK's, whose resource is another one after a fork
-        spool.append(logger.resource, logger.instrumentation_scope, encoded)
+        self._otel_logger.emit(otel_record(record))
 
     def handleError(self, record: logging.LogRecord) -> None:  # noqa: N802 - logging's name
         """Log, once until it works again, that a record could not be handed over, without its content."""
@@ -268,7 +271,7 @@ class OTLPHandler(LoggingHandler):
 
 
 def _seen_through(policy: Policy, record: EventRecord, *, is_foreign: bool) -> EventRecord | None:
-    """Return what a policy lets leave of a record; None: nothing."""
+    """Return what a policy lets leave of an event, or None if nothing may."""
     event_type = record.event_type
     if policy.entry_for(event_type.id) is None:
         event_counters().withheld.add(1, of_schema(event_type.id, event_type.version_text))
@@ -277,4 +280,5 @@ def _seen_through(policy: Policy, record: EventRecord, *, is_foreign: bool) -> E
     if redaction is None:
         return record
     event: Any = record.event
-    return record.with_event(redaction.apply_to_foreign(event) if is_foreign else redaction.apply(event))
+    seen = redaction.apply_to_foreign(event) if is_foreign else redaction.apply(event)
+    return record.with_event(seen, redaction.pseudonyms)

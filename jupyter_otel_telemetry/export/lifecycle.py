@@ -15,6 +15,8 @@ from multiprocessing import util as multiprocessing_util
 from queue import SimpleQueue
 from typing import TYPE_CHECKING, Any, Final
 
+from jupyter_otel_telemetry.failures import failure_text
+
 if TYPE_CHECKING:
     from collections.abc import Callable
     from types import FrameType
@@ -59,8 +61,9 @@ class _Pipeline:
                 self._has_ended = True
                 try:
                     self._provider.shutdown()
-                except Exception:  # a processor that somebody added may raise anything
-                    _logger.exception("an export pipeline did not end properly")
+                except Exception as error:  # noqa: BLE001 - a processor that somebody added may raise anything
+                    text = "an export pipeline did not end properly: %s"
+                    _logger.log(logging.ERROR, text, failure_text(error))
 
 
 class _Pipelines:

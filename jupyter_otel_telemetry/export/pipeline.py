@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
     from jupyter_otel_telemetry.spool import SpoolLogRecordProcessor
 
-__all__ = ["build_provider", "build_spooling_provider", "limits_attributes"]
+__all__ = ["build_provider", "build_spooling_provider", "limits_attributes", "record_limits"]
 
 
 def build_provider(
@@ -81,7 +81,7 @@ def _saying_where() -> Iterator[None]:
 def _provider(service_name: str | None, resource: Resource | Mapping[str, Any] | None) -> LoggerProvider:
     # OTLPHandler ends the pipeline itself: what the SDK does at exit can take half a minute.
     provider = LoggerProvider(
-        resource=program_resource(service_name, resource), log_record_limits=_limits(), shutdown_on_exit=False
+        resource=program_resource(service_name, resource), log_record_limits=record_limits(), shutdown_on_exit=False
     )
     after_fork_in_child(provider, _describe_process)
     return provider
@@ -101,11 +101,12 @@ def _queue_size() -> int:
 
 def limits_attributes() -> bool:
     """Tell whether `OTEL_*` variables limit the number or the length of attributes."""
-    limits = _limits()
+    limits = record_limits()
     return (limits.max_log_record_attributes, limits.max_log_record_attribute_length) != (None, None)
 
 
-def _limits() -> LogRecordLimits:
+def record_limits() -> LogRecordLimits:
+    """Return the attribute limits of `OTEL_*` variables; without them there is none."""
     variables = ("OTEL_LOGRECORD_ATTRIBUTE_COUNT_LIMIT", "OTEL_ATTRIBUTE_COUNT_LIMIT")
     if any(os.environ.get(variable, "").strip() for variable in variables):
         return LogRecordLimits()

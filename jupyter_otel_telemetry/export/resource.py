@@ -24,7 +24,7 @@ from opentelemetry.sdk.resources import (
     Resource,
 )
 
-from jupyter_otel_telemetry.events.record import SERVER_HASH, SERVER_NAME, USER_HASH, USER_NAME
+from jupyter_otel_telemetry.names import SERVER_HASH, SERVER_NAME, USER_HASH, USER_NAME
 from jupyter_otel_telemetry.privacy.pseudonyms import missing_key
 
 if TYPE_CHECKING:

@@ -11,7 +11,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
-from jupyter_otel_telemetry.events.record import rfc3339
 from jupyter_otel_telemetry.otlp.otlpjson import to_json
 from jupyter_otel_telemetry.spool.entries import message_of
 from jupyter_otel_telemetry.spool.journal import (
@@ -23,6 +22,7 @@ from jupyter_otel_telemetry.spool.journal import (
     segments,
     unlock,
 )
+from jupyter_otel_telemetry.times import rfc3339
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence

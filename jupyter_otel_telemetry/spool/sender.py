@@ -9,6 +9,7 @@ import time
 from contextlib import suppress
 from typing import TYPE_CHECKING, Final
 
+from jupyter_otel_telemetry.failures import failure_text
 from jupyter_otel_telemetry.otlp.answers import DOUBTFUL
 from jupyter_otel_telemetry.spool.courier import Backoff
 
@@ -136,9 +137,10 @@ class Sender:
                     try:
                         if not self._step():
                             break
-                    except Exception:  # whatever it is, what waits is not lost, and others may be sent
+                    except Exception as error:  # noqa: BLE001 - what waits is not lost, and others may be sent
                         with suppress(Exception):
-                            _logger.exception("the spool cannot be sent, and is tried again")
+                            text = "the spool cannot be sent, and is tried again: %s"
+                            _logger.log(logging.ERROR, text, failure_text(error))
                         if self._deadline_s is not None:
                             break
                         self._next_s = time.monotonic() + _TEND_S
