@@ -5,11 +5,12 @@ from __future__ import annotations
 import asyncio
 import inspect
 import threading
-from collections.abc import Awaitable, Callable, Coroutine, Iterator, Mapping
-from contextlib import closing, contextmanager
+from collections.abc import Awaitable, Callable, Mapping
+from contextlib import closing
 from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
 from jupyter_otel_telemetry.jsondata import copy_again
+from jupyter_otel_telemetry.trouble import is_failure
 
 if TYPE_CHECKING:
     from jupyter_otel_telemetry.schemas.schema import Schema
@@ -35,7 +36,7 @@ class _Hooks(Generic[F]):
 
     def __init__(self, trouble: TroubleLog) -> None:
         self._trouble = trouble
-        self._lock = threading.Lock()
+        self._lock = threading.RLock()  # a signal handler may add and remove, too
         self._functions: tuple[tuple[F, str | None], ...] = ()
 
     def __bool__(self) -> bool:
@@ -43,7 +44,7 @@ class _Hooks(Generic[F]):
 
     def add(self, fn: F, schema_id: str | None) -> None:
         if not callable(fn):
-            raise TypeError(f"a function is wanted, not {type(fn).__name__}")
+            raise TypeError(f"expected a function, got {type(fn).__name__}")
         with self._lock:
             if (fn, schema_id) not in self._functions:
                 self._functions = (*self._functions, (fn, schema_id))
@@ -70,7 +71,9 @@ class Modifiers(_Hooks[Modifier]):
             problem = " and returned no event, so that one was not recorded"
             try:
                 event = fn(schema.id, schema.version, event)
-            except Exception as error:  # noqa: BLE001 - nobody knows what a modifier raises
+            except BaseException as error:
+                if not is_failure(error):
+                    raise
                 # Without traceback, whose last line may repeat what the modifier was to remove.
                 problem = f" with {type(error).__name__}, so that an event was not recorded"
                 event = None  # type: ignore[assignment]
@@ -91,32 +94,39 @@ class Listeners(_Hooks[Listener]):
     def tell(self, schema: Schema, event: dict[str, Any]) -> None:
         """Call every listener with a copy of an event; what they raise is logged."""
         for fn in self._for(schema):
-            with self._guard(fn):
+            try:
                 result = fn(schema.id, schema.version, copy_again(event))
-                if inspect.isawaitable(result):
-                    self._run(self._wait(fn, result))
+                if inspect.isawaitable(result) and self._has_started(fn, result):
+                    continue
+            except BaseException as error:
+                if not is_failure(error):
+                    raise
+                self._trouble.failed(fn, "")
+            else:
+                self._trouble.worked(fn)
 
-    @contextmanager
-    def _guard(self, fn: Listener) -> Iterator[None]:
-        try:
-            yield
-        except Exception:  # noqa: BLE001 - nobody knows what a listener raises
-            self._trouble.failed(fn, "")
-        else:
-            self._trouble.worked(fn)
-
-    async def _wait(self, fn: Listener, result: Awaitable[object]) -> None:
-        with self._guard(fn):
-            await result
-
-    def _run(self, coroutine: Coroutine[Any, Any, None]) -> None:
+    def _has_started(self, fn: Listener, result: Awaitable[object]) -> bool:
+        """Await the result of an async listener: in a task of the running loop (True), or now if none runs."""
         try:
             loop = asyncio.get_running_loop()
         except RuntimeError:
             # Not asyncio.run, which would take this thread's own event loop away.
             with closing(asyncio.new_event_loop()) as own:
-                own.run_until_complete(coroutine)
-            return
-        task = loop.create_task(coroutine)
+                own.run_until_complete(_wait(result))
+            return False
+        task = loop.create_task(self._finish(fn, result))
         self._tasks.add(task)  # a loop keeps only weak references
         task.add_done_callback(self._tasks.discard)
+        return True
+
+    async def _finish(self, fn: Listener, result: Awaitable[object]) -> None:
+        try:
+            await result
+        except Exception:  # noqa: BLE001 - but not CancelledError: somebody has cancelled this task
+            self._trouble.failed(fn, "")
+        else:
+            self._trouble.worked(fn)
+
+
+async def _wait(result: Awaitable[object]) -> None:
+    await result
