@@ -51,7 +51,8 @@ class Dispatcher:
                     raise
                 self._trouble.failed(handler, ", and an event did not get through")
             else:
-                self._trouble.worked(handler)
+                if self._trouble.failing:
+                    self._trouble.worked(handler)
 
 
 def _give_default_formatter(handler: logging.Handler) -> None:

@@ -6,6 +6,7 @@ import itertools
 import logging
 import threading
 from pathlib import Path
+from threading import get_ident
 from typing import IO, TYPE_CHECKING, Any, Final, cast
 
 from traitlets import Enum, Unicode, default, observe, validate
@@ -51,11 +52,8 @@ Two listeners that record without end make 2 ** 5 events of one.
 """
 
 
-class _Nesting(threading.local):
-    depth = 0
-
-
-_nesting = _Nesting()
+_depths: dict[int, int] = {}
+"""The number of events that a thread is recording, by its identifier: more than one where they are nested."""
 
 
 class EventLog(LoggingConfigurable):
@@ -348,7 +346,8 @@ class EventLog(LoggingConfigurable):
 
         """
         policy = self._policy
-        if policy is None or not policy.was_made_from(self.allowed_schemas):
+        # Not `self.allowed_schemas`, whose descriptor takes five times as long.
+        if policy is None or not policy.was_made_from(self._trait_values["allowed_schemas"]):
             policy = self._remade_policy()
             if policy is None:
                 return None
@@ -357,17 +356,22 @@ class EventLog(LoggingConfigurable):
             return None
         if self._handler_list != self._used_items:
             self._use_changed_handlers()
-        if not (self._dispatcher.handlers or self._listeners):
+        if not (self._dispatcher.handlers or self._listeners.functions):
             return None
         time_ns = None if timestamp_override is None else datetime_to_ns(timestamp_override)
-        if _nesting.depth >= _MAX_NESTING:
-            self._trouble.failed(_NESTED_EVENT, f": the limit of {_MAX_NESTING} is reached", traceback=False)
+        thread = get_ident()
+        depth = _depths.get(thread, 0)
+        if depth >= _MAX_NESTING:
+            self._trouble.failed(_NESTED_EVENT, f": {depth} events are nested already", traceback=False)
             return None
-        _nesting.depth += 1
+        _depths[thread] = depth + 1
         try:
             return self._record(policy, schema_id, version, event, time_ns)
         finally:
-            _nesting.depth -= 1
+            if depth:
+                _depths[thread] = depth
+            else:
+                del _depths[thread]
 
     def _record(
         self, policy: Policy, schema_id: str, version: Any, event: Any, time_ns: int | None
@@ -388,7 +392,7 @@ class EventLog(LoggingConfigurable):
             event, pseudonyms = redaction.apply(event), redaction.pseudonyms
         self._dispatcher.dispatch(EventRecord(compiled.event_type, event, time_ns, pseudonyms))
         self._counters.recorded.add(1, compiled.metric_attributes)
-        if self._listeners:
+        if self._listeners.functions:
             self._listeners.tell(compiled.schema, event)
         return copy_again(event)  # since the record may still be waiting in a queue
 
@@ -432,7 +436,7 @@ class EventLog(LoggingConfigurable):
         compiled = self._registry.current.compiled(schema_id, version)
         redaction = policy.redaction(compiled.event_type)
         try:
-            if self._modifiers:
+            if self._modifiers.functions:
                 event = self._modifiers.apply(compiled.schema, compiled.validator.json_copy(event))
             return compiled, redaction, compiled.validator.checked(event)
         except Exception as error:

@@ -37,24 +37,21 @@ class _Hooks(Generic[F]):
     def __init__(self, trouble: TroubleLog) -> None:
         self._trouble = trouble
         self._lock = threading.RLock()  # a signal handler may add and remove, too
-        self._functions: tuple[tuple[F, str | None], ...] = ()
-
-    def __bool__(self) -> bool:
-        return bool(self._functions)
+        self.functions: tuple[tuple[F, str | None], ...] = ()
 
     def add(self, fn: F, schema_id: str | None) -> None:
         if not callable(fn):
             raise TypeError(f"expected a function, got {type(fn).__name__}")
         with self._lock:
-            if (fn, schema_id) not in self._functions:
-                self._functions = (*self._functions, (fn, schema_id))
+            if (fn, schema_id) not in self.functions:
+                self.functions = (*self.functions, (fn, schema_id))
 
     def remove(self, fn: F, schema_id: str | None) -> None:
         with self._lock:
-            self._functions = tuple(item for item in self._functions if item != (fn, schema_id))
+            self.functions = tuple(item for item in self.functions if item != (fn, schema_id))
 
     def _for(self, schema: Schema) -> list[F]:
-        return [fn for fn, schema_id in self._functions if schema_id is None or schema_id == schema.id]
+        return [fn for fn, schema_id in self.functions if schema_id is None or schema_id == schema.id]
 
 
 class Modifiers(_Hooks[Modifier]):

@@ -52,7 +52,7 @@ class TroubleLog:
     def __init__(self, log: Callable[[], logging.Logger], clock: Callable[[], float] = time.monotonic) -> None:
         self._log = log
         self._clock = clock
-        self._failing: dict[int, _Failing] = {}
+        self.failing: dict[int, _Failing] = {}
 
     def failed(self, what: object, problem: str, *, traceback: bool = True) -> None:
         """Count a failure of `what`, and log it if it is the first one or a reminder is due.
@@ -66,7 +66,7 @@ class TroubleLog:
         failing = self._find(what)
         if failing is None:
             self._make_room()
-            failing = self._failing.setdefault(id(what), _Failing(what, self._clock()))
+            failing = self.failing.setdefault(id(what), _Failing(what, self._clock()))
         count = next(failing.numbers)
         if count == 1:
             text = "%s failed%s; further failures are counted, and reported once an hour"
@@ -78,28 +78,28 @@ class TroubleLog:
 
     def worked(self, what: object) -> None:
         """Note a success of `what`, and log the recovery if it failed before."""
-        if not self._failing:  # as nearly always
+        if not self.failing:  # as nearly always
             return
         failing = self._find(what)
-        if failing is None or self._failing.pop(id(what), None) is not failing:
+        if failing is None or self.failing.pop(id(what), None) is not failing:
             return
         times, lasting = _times(next(failing.numbers) - 1), _duration(self._clock() - failing.since_s)
         log_trouble(self._log, logging.WARNING, "%s works again; it failed %s in %s", _Name(what), times, lasting)
 
     def _find(self, what: object) -> _Failing | None:
-        failing = self._failing.get(id(what))
+        failing = self.failing.get(id(what))
         if failing is None or failing.what() is what:
             return failing
-        self._failing.pop(id(what), None)  # of an object that is gone and had the same id
+        self.failing.pop(id(what), None)  # of an object that is gone and had the same id
         return None
 
     def _make_room(self) -> None:
-        if len(self._failing) < _MAX_FAILING:
+        if len(self.failing) < _MAX_FAILING:
             return
-        found = list(self._failing.items())
+        found = list(self.failing.items())
         gone = [key for key, failing in found if failing.what() is None] or [key for key, _ in found[:1]]
         for key in gone:
-            self._failing.pop(key, None)
+            self.failing.pop(key, None)
 
 
 class _Failing:

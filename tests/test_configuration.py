@@ -107,8 +107,14 @@ class TestHandlers:
             ([{"class": "logging.FileHandle"}], "logging has no class 'FileHandle'; did you mean 'FileHandler'"),
             ([{"class": "no_such_package.Handler"}], "No module named 'no_such_package'"),
             ([{"class": "json.JSONDecoder"}], "json.JSONDecoder is not a class of logging handlers"),
-            ([{"class": "logging.FileHandler", "filenam": "x"}], "has no argument 'filenam'; did you mean 'filename'"),
-            ([{"class": "logging.NullHandler", "xyz": 1}], "cannot build logging.NullHandler: it has no .*; it takes"),
+            (
+                [{"class": "logging.FileHandler", "filenam": "x"}],
+                "has no argument 'filenam'; did you mean 'filename'",
+            ),
+            (
+                [{"class": "logging.NullHandler", "xyz": 1}],
+                "cannot build logging.NullHandler: it has no .*; it takes",
+            ),
             ([{"class": "logging.FileHandler"}], "cannot build logging.FileHandler: its argument 'filename' is miss"),
             ([{"class": "logging.NullHandler", "level": "LOUD"}], "level is unknown; write DEBUG, INFO"),
             ([{"class": "logging.StreamHandler", "stream": "ext://sys.stdot"}], "cannot build logging.StreamHandler"),

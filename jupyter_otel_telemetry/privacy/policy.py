@@ -61,9 +61,10 @@ class Policy:
     def was_made_from(self, option: object) -> bool:
         """Tell whether `option`, which its owner may have changed in place, is still what was compiled."""
         try:
-            return bool(self._source == option)
+            is_same: bool = self._source == option
         except Exception:  # noqa: BLE001 - "dictionary changed size": another thread is changing it
             return False
+        return is_same
 
     def entry_for(self, schema_id: str) -> str | None:
         """Return the entry that counts for a schema; None: it is not allowed."""
