@@ -104,9 +104,8 @@ class Listeners(_Hooks[Listener]):
 
     def _has_started(self, fn: Listener, result: Awaitable[object]) -> bool:
         """Await the result of an async listener: in a task of the running loop (True), or now if none runs."""
-        try:
-            loop = asyncio.get_running_loop()
-        except RuntimeError:
+        loop = _running_loop()
+        if loop is None:
             # Not asyncio.run, which would take this thread's own event loop away.
             with closing(asyncio.new_event_loop()) as own:
                 own.run_until_complete(_wait(result))
@@ -123,6 +122,13 @@ class Listeners(_Hooks[Listener]):
             self._trouble.failed(fn, "")
         else:
             self._trouble.worked(fn)
+
+
+def _running_loop() -> asyncio.AbstractEventLoop | None:
+    try:
+        return asyncio.get_running_loop()
+    except RuntimeError:
+        return None
 
 
 async def _wait(result: Awaitable[object]) -> None:
