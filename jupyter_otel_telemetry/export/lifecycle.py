@@ -16,6 +16,8 @@ from multiprocessing import util as multiprocessing_util
 from queue import SimpleQueue
 from typing import TYPE_CHECKING, Any, Final
 
+from jupyter_otel_telemetry.trouble import log_trouble
+
 if TYPE_CHECKING:
     from collections.abc import Callable
     from types import FrameType
@@ -67,8 +69,9 @@ class _Pipeline:
                 self._has_ended = True
                 try:
                     self._provider.shutdown()
-                except Exception:  # a processor that somebody added may raise anything
-                    _logger.exception("an export pipeline did not end properly")
+                except Exception:  # noqa: BLE001 - a processor that somebody added may raise anything
+                    text = "an export pipeline did not end properly"
+                    log_trouble(lambda: _logger, logging.ERROR, text, exc_info=True)
 
 
 class _Pipelines:

@@ -6,11 +6,11 @@ import logging
 import math
 import threading
 import time
-from contextlib import suppress
 from typing import TYPE_CHECKING, Final
 
 from jupyter_otel_telemetry.otlp.answers import DOUBTFUL
 from jupyter_otel_telemetry.spool.courier import Backoff
+from jupyter_otel_telemetry.trouble import log_trouble
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -136,9 +136,9 @@ class Sender:
                     try:
                         if not self._step():
                             break
-                    except Exception:  # whatever it is, what waits is not lost, and others may be sent
-                        with suppress(Exception):
-                            _logger.exception("the spool cannot be sent, and is tried again")
+                    except Exception:  # noqa: BLE001 - whatever it is, what waits is not lost, and others may be sent
+                        text = "the spool cannot be sent, and is tried again"
+                        log_trouble(lambda: _logger, logging.ERROR, text, exc_info=True)
                         if self._deadline_s is not None:
                             break
                         self._next_s = time.monotonic() + _TEND_S
