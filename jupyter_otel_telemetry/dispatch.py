@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 from jupyter_otel_telemetry.events.formatters import JSONLinesFormatter, LineFormatter, is_utf8
 from jupyter_otel_telemetry.events.record import EventRecord
+from jupyter_otel_telemetry.trouble import is_failure
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -41,14 +42,17 @@ class Dispatcher:
         """Hand the record to each handler whose level admits it."""
         level = record.levelno
         for handler in self.handlers:
-            if level < handler.level:
-                continue
             try:
+                if level < handler.level:
+                    continue
                 handler.handle(record)
-            except Exception:  # noqa: BLE001 - nobody knows what a handler raises
+            except BaseException as error:
+                if not is_failure(error):
+                    raise
                 self._trouble.failed(handler, ", and an event did not get through")
             else:
-                self._trouble.worked(handler)
+                if self._trouble.failing:
+                    self._trouble.worked(handler)
 
 
 def _give_default_formatter(handler: logging.Handler) -> None:

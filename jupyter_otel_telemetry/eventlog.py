@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import itertools
 import logging
 import threading
-from typing import IO, TYPE_CHECKING, Any
+from threading import get_ident
+from typing import IO, TYPE_CHECKING, Any, Final, cast
 
 from traitlets import Enum, Unicode, default, observe, validate
 from traitlets.config import Config, LoggingConfigurable
@@ -24,11 +26,11 @@ from jupyter_otel_telemetry.schemas import downloads, sources
 from jupyter_otel_telemetry.schemas.registry import RegisteredSchemas, SchemaRegistry
 from jupyter_otel_telemetry.times import datetime_to_ns
 from jupyter_otel_telemetry.traits import AllowedSchemasTrait, Handlers
-from jupyter_otel_telemetry.trouble import TroubleLog
+from jupyter_otel_telemetry.trouble import TroubleLog, log_trouble
 
 if TYPE_CHECKING:
     import os
-    from collections.abc import Mapping
+    from collections.abc import Mapping, Sequence
     from datetime import datetime
 
     from traitlets import Bunch
@@ -38,6 +40,20 @@ if TYPE_CHECKING:
     from jupyter_otel_telemetry.schemas.schema import Schema
 
 __all__ = ["EventLog"]
+
+_CHANGED_HANDLERS: Final = "an in-place change of EventLog.handlers"
+_CHANGED_POLICY: Final = "an in-place change of EventLog.allowed_schemas"
+_NESTED_EVENT: Final = "an event that a handler, listener or modifier records while it is given another one"
+
+_MAX_NESTING: Final = 5
+"""Depth to which handlers, listeners and modifiers may record events for the events that they are given.
+
+Two listeners that record without end make 2 ** 5 events of one.
+"""
+
+
+_depths: dict[int, int] = {}
+"""The number of events that a thread is recording, by its identifier: more than one where they are nested."""
 
 
 class EventLog(LoggingConfigurable):
@@ -107,7 +123,7 @@ class EventLog(LoggingConfigurable):
     ).tag(config=True)
 
     def __init__(self, **kwargs: Any) -> None:
-        self._lock = threading.Lock()
+        self._lock = threading.RLock()  # guards the building of handlers; a signal handler may record meanwhile
         self._trouble = trouble = TroubleLog(lambda: self.log)
         self._dispatcher = Dispatcher(trouble)
         self._registry = SchemaRegistry(self._approve)
@@ -115,8 +131,10 @@ class EventLog(LoggingConfigurable):
         self._unchecked_ids: set[str] = set()
         self._modifiers = Modifiers(trouble)
         self._listeners = Listeners(trouble)
-        self._invalid_events = 0
+        self._invalid_numbers = itertools.count(1)
         self._counters, self._attributes = event_counters(), SchemaAttributes()
+        self._handler_list: list[Any] = []
+        self._used_items: list[Any] = []
         super().__init__(**kwargs)
         self._policy = self._checked_policy()
 
@@ -131,11 +149,31 @@ class EventLog(LoggingConfigurable):
 
     @observe("handlers")
     def _handlers_changed(self, _change: object) -> None:
-        self._dispatcher.set_handlers(self.handlers or ())
+        self._handler_list = self.handlers if self.handlers is not None else []
+        self._use_handlers(list(self._handler_list), self._handler_list)
+
+    def _use_handlers(self, items: list[Any], handlers: list[logging.Handler]) -> None:
+        """Hand events to `handlers`, which `items` of the trait described, and close those built for earlier ones."""
+        self._dispatcher.set_handlers(handlers)
+        self._used_items = items
         built: list[tuple[dict[str, Any], logging.Handler]] = vars(self).get("_built_handlers", [])
         for item in [item for item in built if item[1] not in self._dispatcher.handlers]:
             built.remove(item)
             item[1].close()
+
+    def _use_changed_handlers(self) -> None:
+        """Apply an in-place change of `handlers`; one that is invalid is logged, and the earlier handlers stay."""
+        with self._lock:
+            items = list(self._handler_list)
+            try:
+                handlers = cast("Handlers", self.traits()["handlers"]).build_all(self, items)
+                self._checked_policy(handlers=handlers)
+                self._use_handlers(items, handlers)
+            except Exception as error:  # noqa: BLE001 - whatever it is, it is not the fault of who records an event
+                self._used_items = items  # else the next event would try the same again
+                self._trouble.failed(_CHANGED_HANDLERS, f", and the earlier handlers stay: {error}", traceback=False)
+            else:
+                self._trouble.worked(_CHANGED_HANDLERS)
 
     @validate("handlers", "allowed_schemas", "pseudonym_key", "pseudonym_key_file")
     def _check_privacy(self, proposal: Bunch) -> Any:
@@ -160,14 +198,16 @@ class EventLog(LoggingConfigurable):
             lambda: find_pseudonym_key(value("pseudonym_key"), value("pseudonym_key_file")),
             f"{type(self).__name__}.allowed_schemas",
         )
-        schemas = self._registry.current
-        self._unchecked_ids = _check(policy, value("handlers"), schemas, {schema_id for schema_id, _ in schemas})
+        schemas, handlers = self._registry.current, changes.get("handlers", self._dispatcher.handlers)
+        self._unchecked_ids = _check(policy, handlers, schemas, {schema_id for schema_id, _ in schemas})
         return policy
 
     def _approve(self, schemas: Schemas, new_ids: set[str]) -> None:
         """Check what the policies say of schemas that are about to be registered, or that waited for them."""
         if self._policy is not None:
-            self._unchecked_ids = _check(self._policy, self.handlers, schemas, new_ids | self._unchecked_ids)
+            self._unchecked_ids = _check(
+                self._policy, self._dispatcher.handlers, schemas, new_ids | self._unchecked_ids
+            )
 
     def _load_config(self, cfg: Config, section_names: Any = None, traits: Any = None) -> None:
         """Load from configuration, but without the deep copy of `handlers`, most of which cannot be copied."""
@@ -318,16 +358,37 @@ class EventLog(LoggingConfigurable):
 
         """
         policy = self._policy
-        if policy is None or not policy.was_made_from(self.allowed_schemas):
+        # Not `self.allowed_schemas`, whose descriptor takes five times as long.
+        if policy is None or not policy.was_made_from(self._trait_values["allowed_schemas"]):
             policy = self._remade_policy()
             if policy is None:
                 return None
         if policy.entry_for(schema_id) is None:
             self._counters.withheld.add(1, self._attributes.of(self._registry.current, schema_id, version))
             return None
-        if not (self._dispatcher.handlers or self._listeners):
+        if self._handler_list != self._used_items:
+            self._use_changed_handlers()
+        if not (self._dispatcher.handlers or self._listeners.functions):
             return None
         time_ns = None if timestamp_override is None else datetime_to_ns(timestamp_override)
+        thread = get_ident()
+        depth = _depths.get(thread, 0)
+        if depth >= _MAX_NESTING:
+            self._trouble.failed(_NESTED_EVENT, f": {depth} events are nested already", traceback=False)
+            return None
+        _depths[thread] = depth + 1
+        try:
+            return self._record(policy, schema_id, version, event, time_ns)
+        finally:
+            if depth:
+                _depths[thread] = depth
+            else:
+                del _depths[thread]
+
+    def _record(
+        self, policy: Policy, schema_id: str, version: Any, event: Any, time_ns: int | None
+    ) -> dict[str, Any] | None:
+        """Record an event of a schema that is allowed; see `record_event`."""
         try:
             compiled, redaction, event = self._checked(policy, schema_id, version, event)
         except ModifierFailed:
@@ -343,7 +404,7 @@ class EventLog(LoggingConfigurable):
             event, pseudonyms = redaction.apply(event), redaction.pseudonyms
         self._dispatcher.dispatch(EventRecord(compiled.event_type, event, time_ns, pseudonyms))
         self._counters.recorded.add(1, compiled.metric_attributes)
-        if self._listeners:
+        if self._listeners.functions:
             self._listeners.tell(compiled.schema, event)
         return copy_again(event)  # since the record may still be waiting in a queue
 
@@ -371,13 +432,13 @@ class EventLog(LoggingConfigurable):
         return explanations(self._registry.current, destinations)
 
     def _remade_policy(self) -> Policy | None:
-        """Make the policy anew, since `allowed_schemas` was changed in place; None: to something that is none."""
+        """Return the policy after an in-place change of `allowed_schemas`, or None if the new value is invalid."""
         try:
             self._policy = policy = self._checked_policy()
         except PolicyError as error:
-            self._trouble.failed(self, f", and nothing is recorded: {error}", traceback=False)
+            self._trouble.failed(_CHANGED_POLICY, f", and nothing is recorded: {error}", traceback=False)
             return None
-        self._trouble.worked(self)
+        self._trouble.worked(_CHANGED_POLICY)
         return policy
 
     def _checked(
@@ -387,7 +448,7 @@ class EventLog(LoggingConfigurable):
         compiled = self._registry.current.compiled(schema_id, version)
         redaction = policy.redaction(compiled.event_type)
         try:
-            if self._modifiers:
+            if self._modifiers.functions:
                 event = self._modifiers.apply(compiled.schema, compiled.validator.json_copy(event))
             return compiled, redaction, compiled.validator.checked(event)
         except Exception as error:
@@ -397,14 +458,13 @@ class EventLog(LoggingConfigurable):
         raise problem  # out here, where Python does not note the first one with it
 
     def _log_invalid(self, error: Exception) -> None:
-        with self._lock:
-            self._invalid_events += 1
         reason = getattr(error, "message", None) or str(error)
-        self.log.warning("invalid event, number %d, is not recorded: %s", self._invalid_events, reason)
+        text = "invalid event, number %d, is not recorded: %s"
+        log_trouble(lambda: self.log, logging.WARNING, text, next(self._invalid_numbers), reason)
 
 
 def _check(
-    policy: Policy, handlers: list[logging.Handler] | None, schemas: Schemas, schema_ids: set[str]
+    policy: Policy, handlers: Sequence[logging.Handler] | None, schemas: Schemas, schema_ids: set[str]
 ) -> set[str]:
     """Check an EventLog's policy, and those of its handlers; return the ids that could not be checked yet."""
     policies = [policy, *(narrower for handler in handlers or () for narrower in policies_of(handler))]

@@ -5,11 +5,12 @@ from __future__ import annotations
 import asyncio
 import inspect
 import threading
-from collections.abc import Awaitable, Callable, Coroutine, Iterator, Mapping
-from contextlib import closing, contextmanager
+from collections.abc import Awaitable, Callable, Mapping
+from contextlib import closing
 from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
 from jupyter_otel_telemetry.jsondata import copy_again
+from jupyter_otel_telemetry.trouble import is_failure
 
 if TYPE_CHECKING:
     from jupyter_otel_telemetry.schemas.schema import Schema
@@ -35,25 +36,22 @@ class _Hooks(Generic[F]):
 
     def __init__(self, trouble: TroubleLog) -> None:
         self._trouble = trouble
-        self._lock = threading.Lock()
-        self._functions: tuple[tuple[F, str | None], ...] = ()
-
-    def __bool__(self) -> bool:
-        return bool(self._functions)
+        self._lock = threading.RLock()  # a signal handler may add and remove, too
+        self.functions: tuple[tuple[F, str | None], ...] = ()
 
     def add(self, fn: F, schema_id: str | None) -> None:
         if not callable(fn):
-            raise TypeError(f"a function is wanted, not {type(fn).__name__}")
+            raise TypeError(f"expected a function, got {type(fn).__name__}")
         with self._lock:
-            if (fn, schema_id) not in self._functions:
-                self._functions = (*self._functions, (fn, schema_id))
+            if (fn, schema_id) not in self.functions:
+                self.functions = (*self.functions, (fn, schema_id))
 
     def remove(self, fn: F, schema_id: str | None) -> None:
         with self._lock:
-            self._functions = tuple(item for item in self._functions if item != (fn, schema_id))
+            self.functions = tuple(item for item in self.functions if item != (fn, schema_id))
 
     def _for(self, schema: Schema) -> list[F]:
-        return [fn for fn, schema_id in self._functions if schema_id is None or schema_id == schema.id]
+        return [fn for fn, schema_id in self.functions if schema_id is None or schema_id == schema.id]
 
 
 class Modifiers(_Hooks[Modifier]):
@@ -70,7 +68,9 @@ class Modifiers(_Hooks[Modifier]):
             problem = " and returned no event, so that one was not recorded"
             try:
                 event = fn(schema.id, schema.version, event)
-            except Exception as error:  # noqa: BLE001 - nobody knows what a modifier raises
+            except BaseException as error:
+                if not is_failure(error):
+                    raise
                 # Without traceback, whose last line may repeat what the modifier was to remove.
                 problem = f" with {type(error).__name__}, so that an event was not recorded"
                 event = None  # type: ignore[assignment]
@@ -91,32 +91,45 @@ class Listeners(_Hooks[Listener]):
     def tell(self, schema: Schema, event: dict[str, Any]) -> None:
         """Call every listener with a copy of an event; what they raise is logged."""
         for fn in self._for(schema):
-            with self._guard(fn):
+            try:
                 result = fn(schema.id, schema.version, copy_again(event))
-                if inspect.isawaitable(result):
-                    self._run(self._wait(fn, result))
+                if inspect.isawaitable(result) and self._has_started(fn, result):
+                    continue
+            except BaseException as error:
+                if not is_failure(error):
+                    raise
+                self._trouble.failed(fn, "")
+            else:
+                self._trouble.worked(fn)
 
-    @contextmanager
-    def _guard(self, fn: Listener) -> Iterator[None]:
+    def _has_started(self, fn: Listener, result: Awaitable[object]) -> bool:
+        """Await the result of an async listener: in a task of the running loop (True), or now if none runs."""
+        loop = _running_loop()
+        if loop is None:
+            # Not asyncio.run, which would take this thread's own event loop away.
+            with closing(asyncio.new_event_loop()) as own:
+                own.run_until_complete(_wait(result))
+            return False
+        task = loop.create_task(self._finish(fn, result))
+        self._tasks.add(task)  # a loop keeps only weak references
+        task.add_done_callback(self._tasks.discard)
+        return True
+
+    async def _finish(self, fn: Listener, result: Awaitable[object]) -> None:
         try:
-            yield
-        except Exception:  # noqa: BLE001 - nobody knows what a listener raises
+            await result
+        except Exception:  # noqa: BLE001 - but not CancelledError: somebody has cancelled this task
             self._trouble.failed(fn, "")
         else:
             self._trouble.worked(fn)
 
-    async def _wait(self, fn: Listener, result: Awaitable[object]) -> None:
-        with self._guard(fn):
-            await result
 
-    def _run(self, coroutine: Coroutine[Any, Any, None]) -> None:
-        try:
-            loop = asyncio.get_running_loop()
-        except RuntimeError:
-            # Not asyncio.run, which would take this thread's own event loop away.
-            with closing(asyncio.new_event_loop()) as own:
-                own.run_until_complete(coroutine)
-            return
-        task = loop.create_task(coroutine)
-        self._tasks.add(task)  # a loop keeps only weak references
-        task.add_done_callback(self._tasks.discard)
+def _running_loop() -> asyncio.AbstractEventLoop | None:
+    try:
+        return asyncio.get_running_loop()
+    except RuntimeError:
+        return None
+
+
+async def _wait(result: Awaitable[object]) -> None:
+    await result

@@ -5,17 +5,20 @@ The table in docs/delivery.md says what each instrument means.
 
 from __future__ import annotations
 
+import threading
+from collections import deque
 from functools import lru_cache
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 from jupyter_otel_telemetry._version import __version__
+from jupyter_otel_telemetry.forks import after_fork_in_child
 from jupyter_otel_telemetry.names import SCHEMA_ID, SCHEMA_VERSION, SCOPE_NAME
 from jupyter_otel_telemetry.schemas.schema import version_text
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping
 
-    from opentelemetry.metrics import CallbackOptions, Counter, Meter, Observation
+    from opentelemetry.metrics import CallbackOptions, Meter, Observation
 
     from jupyter_otel_telemetry.schemas.registry import Schemas
 
@@ -39,38 +42,70 @@ _MAX_KNOWN: Final = 1024
 class EventCounters(NamedTuple):
     """What becomes of events before any handler sees them, and at the policy of an `OTLPHandler`."""
 
-    recorded: Counter
-    invalid: Counter
-    withheld: Counter
+    recorded: _Counter
+    invalid: _Counter
+    withheld: _Counter
 
 
 class RecordCounters(NamedTuple):
     """What becomes of log records that `OTLPHandler` takes."""
 
-    delivered: Counter
-    refused: Counter
-    dropped: Counter
+    delivered: _Counter
+    refused: _Counter
+    dropped: _Counter
+
+
+class _Counter:
+    """A counter that a signal handler or finalizer may use while its own thread is in `add`.
+
+    The SDK's counters hold a lock there, for which such a second call would wait forever.
+    """
+
+    def __init__(self, name: str, unit: str, description: str) -> None:
+        self._add = _meter().create_counter(name, unit, description).add
+        self._reset()
+        after_fork_in_child(self, _Counter._reset)
+
+    def _reset(self) -> None:
+        lock = threading.Lock()
+        self._acquire, self._release = lock.acquire, lock.release
+        self._postponed: deque[tuple[int, Mapping[str, str] | None]] = deque()
+
+    def add(self, amount: int, attributes: Mapping[str, str] | None = None) -> None:
+        """Count, or leave that to the call of `add` that is under way."""
+        if self._acquire(False):  # noqa: FBT003 - on the way of every event, and the keyword costs time
+            try:
+                self._add(amount, attributes)
+            finally:
+                self._release()
+        else:
+            self._postponed.append((amount, attributes))
+        # The holder of the lock looks once more after its release.
+        while self._postponed and self._acquire(False):  # noqa: FBT003 - as above
+            try:
+                while self._postponed:
+                    self._add(*self._postponed.popleft())
+            finally:
+                self._release()
 
 
 @lru_cache(maxsize=1)
 def event_counters() -> EventCounters:
     """Return the counters, which are the same for all that is in this process."""
-    counter = _meter().create_counter
     return EventCounters(
-        counter("jupyter.events.recorded", "{event}", "Events that were recorded"),
-        counter("jupyter.events.invalid", "{event}", "Events that do not match their schema"),
-        counter("jupyter.events.withheld", "{event}", "Events that allowed_schemas has kept back"),
+        _Counter("jupyter.events.recorded", "{event}", "Events that were recorded"),
+        _Counter("jupyter.events.invalid", "{event}", "Events that do not match their schema"),
+        _Counter("jupyter.events.withheld", "{event}", "Events that allowed_schemas has kept back"),
     )
 
 
 @lru_cache(maxsize=1)
 def record_counters() -> RecordCounters:
     """Return the counters, which are the same for all that is in this process."""
-    counter = _meter().create_counter
     return RecordCounters(
-        counter("jupyter.otlp.delivered", "{record}", "Log records that the receiver has accepted"),
-        counter("jupyter.otlp.refused", "{record}", "Log records that the receiver has refused for good"),
-        counter("jupyter.otlp.dropped", "{record}", "Log records that are lost"),
+        _Counter("jupyter.otlp.delivered", "{record}", "Log records that the receiver has accepted"),
+        _Counter("jupyter.otlp.refused", "{record}", "Log records that the receiver has refused for good"),
+        _Counter("jupyter.otlp.dropped", "{record}", "Log records that are lost"),
     )
 
 

@@ -2,17 +2,23 @@
 
 from __future__ import annotations
 
+import ast
+import inspect
 import json
 import logging
 from collections.abc import Mapping
-from typing import Any
+from difflib import get_close_matches
+from importlib import import_module
+from typing import Any, Final
 
 from traitlets import HasTraits, TraitError, TraitType
-from traitlets.utils.importstring import import_item
 
 __all__ = ["AllowedSchemasTrait", "Handlers"]
 
-_HINT = 'write logging handlers, or mappings such as {"class": "logging.FileHandler", "filename": "events.jsonl"}'
+_HINT: Final = (
+    'write logging handlers, or mappings such as {"class": "logging.FileHandler", "filename": "events.jsonl"}'
+)
+_EXTERNAL: Final = "ext://"
 
 
 class Handlers(TraitType[list[logging.Handler] | None, Any]):
@@ -25,62 +31,153 @@ class Handlers(TraitType[list[logging.Handler] | None, Any]):
     info_text = "a list of logging handlers"
 
     def validate(self, obj: HasTraits, value: Any) -> list[logging.Handler] | None:
-        """Return a new list of handlers, or None."""
+        """Return a list of handlers, the current one if it holds the same, or None."""
         if callable(value) and not isinstance(value, type):
             value = value()
         if value is None:
             return None
         if not isinstance(value, (list, tuple)):
-            raise TraitError(f"{self._name(obj)} must be a list, not {value!r}; {_HINT}")
-        return [self._handler(obj, item) for item in value]
+            raise TraitError(f"{self._name(obj)} must be a list, not {_described(value)}; {_HINT}")
+        handlers = self.build_all(obj, value)
+        current: list[logging.Handler] | None = getattr(obj, str(self.name)) if self._is_set(obj) else None
+        return current if current == handlers else handlers
+
+    def build_all(self, obj: HasTraits, items: list[Any] | tuple[Any, ...]) -> list[logging.Handler]:
+        """Return the handlers that items are or describe.
+
+        Raises:
+            TraitError: an item is invalid; what was built for the others is closed again.
+
+        """
+        built: list[tuple[dict[str, Any], logging.Handler]] = vars(obj).setdefault("_built_handlers", [])
+        earlier = len(built)
+        try:
+            return [self._handler(f"{self._name(obj)}[{at}]", item, built) for at, item in enumerate(items)]
+        except TraitError:
+            for _, handler in built[earlier:]:
+                handler.close()
+            del built[earlier:]
+            raise
 
     def from_string(self, s: str) -> Any:
-        """Read the JSON of a command line option."""
-        try:
-            return json.loads(s)
-        except ValueError as error:
-            raise ValueError(f"handlers must be JSON on the command line ({error}); {_HINT}") from None
+        """Read the JSON of a command line option, or a Python literal."""
+        return _literal(s)
 
-    def _handler(self, obj: HasTraits, item: Any) -> logging.Handler:
+    def from_string_list(self, s_list: list[str]) -> Any:
+        """Read an option that was repeated on the command line."""
+        return [item for s in s_list for item in _as_list(_literal(s))]
+
+    def _is_set(self, obj: HasTraits) -> bool:
+        return obj.trait_has_value(str(self.name))
+
+    def _handler(self, where: str, item: Any, built: list[tuple[dict[str, Any], logging.Handler]]) -> logging.Handler:
         if isinstance(item, logging.Handler):
             return item
         if not isinstance(item, Mapping):
-            raise TraitError(f"{self._name(obj)} cannot hold {item!r}; {_HINT}")
-        built: list[tuple[dict[str, Any], logging.Handler]] = vars(obj).setdefault("_built_handlers", [])
+            raise TraitError(f"{where} cannot be {_described(item)}; {_HINT}")
         for configuration, handler in built:
             if configuration == item:
                 return handler
-        handler = self._build(obj, item)
+        handler = _built(where, item)
         built.append((dict(item), handler))
-        return handler
-
-    def _build(self, obj: HasTraits, item: Mapping[str, Any]) -> logging.Handler:
-        arguments = dict(item)
-        name, level = arguments.pop("class", None), arguments.pop("level", None)
-        if not isinstance(name, str):
-            raise TraitError(f"{self._name(obj)}: {dict(item)!r} lacks a class; {_HINT}")
-        try:
-            cls = _imported(name)
-            if not (isinstance(cls, type) and issubclass(cls, logging.Handler)):
-                raise TypeError(f"{name} is no logging handler class")
-            handler: logging.Handler = cls(**arguments)
-            if level is not None:
-                handler.setLevel(level)
-        except Exception as error:
-            raise TraitError(f"{self._name(obj)}: cannot build {name}: {error}") from error
         return handler
 
     def _name(self, obj: HasTraits) -> str:
         return f"{type(obj).__name__}.{self.name}"
 
 
-def _imported(name: str) -> Any:
+def _built(where: str, item: Mapping[str, Any]) -> logging.Handler:
+    """Build the handler that a mapping describes.
+
+    Raises:
+        TraitError: that is impossible; the text names the handler and the option, and repeats no value.
+
+    """
+    options = dict(item)
+    name, level = options.pop("class", None), options.pop("level", logging.NOTSET)
+    if not isinstance(name, str):
+        raise TraitError(f"{where}, {_described(item)}, lacks a class; {_HINT}")
     try:
-        return import_item(name)
-    except ImportError as error:
-        if error.name is not None:  # a module, maybe one that the handler's own module imports
-            raise
-        raise TypeError("the module has no such class") from None
+        arguments = {option: _resolved(value) for option, value in options.items()}
+        cls = _handler_class(name)
+        _check_arguments(cls, arguments)
+        _check_level(level)
+        handler = cls(**arguments)
+        if level:
+            handler.setLevel(level)
+    except Exception as error:
+        raise TraitError(f"{where}: cannot build {name}: {error}") from error
+    return handler
+
+
+def _handler_class(name: str) -> type[logging.Handler]:
+    module_name, _, class_name = name.rpartition(".")
+    if not module_name:
+        raise TypeError(f"its module is missing; write it as in logging.{name}")
+    module = import_module(module_name)
+    cls = getattr(module, class_name, None)
+    if cls is None:
+        raise TypeError(f"{module_name} has no class {class_name!r}{_suggestion(class_name, dir(module))}")
+    if not (isinstance(cls, type) and issubclass(cls, logging.Handler)):
+        raise TypeError(f"{name} is not a class of logging handlers")
+    return cls
+
+
+def _check_arguments(cls: type[logging.Handler], arguments: Mapping[str, Any]) -> None:
+    parameters = inspect.signature(cls).parameters.values()
+    named = {p.name: p.default is p.empty for p in parameters if p.kind in (p.POSITIONAL_OR_KEYWORD, p.KEYWORD_ONLY)}
+    if not any(p.kind is p.VAR_KEYWORD for p in parameters):
+        for name in arguments:
+            if name not in named:
+                hint = _suggestion(str(name), named) or f"; it takes {', '.join(named) or 'none'}"
+                raise TypeError(f"it has no argument {name!r}{hint}")
+    for name, is_required in named.items():
+        if is_required and name not in arguments:
+            raise TypeError(f"its argument {name!r} is missing")
+
+
+def _check_level(level: Any) -> None:
+    try:
+        logging.Handler(level)
+    except (TypeError, ValueError):
+        raise ValueError("level is unknown; write DEBUG, INFO, WARNING, ERROR, CRITICAL or a number") from None
+
+
+def _resolved(value: Any) -> Any:
+    """Return an argument with the objects that `ext://sys.stdout` and the like name, as `dictConfig` does."""
+    if isinstance(value, str) and value.startswith(_EXTERNAL):
+        from logging.config import BaseConfigurator  # noqa: PLC0415 - imports a server
+
+        return BaseConfigurator({}).resolve(value[len(_EXTERNAL) :])
+    if isinstance(value, dict):
+        return {name: _resolved(item) for name, item in value.items()}
+    if isinstance(value, list):
+        return [_resolved(item) for item in value]
+    return value
+
+
+def _described(value: Any) -> str:
+    """Name the type of a value, or the keys of a mapping; the rest may be secret."""
+    if isinstance(value, Mapping):
+        return f"a mapping with {', '.join(map(repr, value)) or 'nothing'}"
+    return f"the class {value.__name__}" if isinstance(value, type) else type(value).__name__
+
+
+def _suggestion(name: str, known: Any) -> str:
+    close = get_close_matches(name, known, 1)
+    return f"; did you mean {close[0]!r}?" if close else ""
+
+
+def _literal(text: str) -> Any:
+    """Read JSON, or a Python literal as jupyter_telemetry took them."""
+    try:
+        return json.loads(text)
+    except ValueError:
+        return ast.literal_eval(text.strip())
+
+
+def _as_list(value: Any) -> list[Any]:
+    return list(value) if isinstance(value, (list, tuple, set)) else [value]
 
 
 class AllowedSchemasTrait(TraitType[Any, Any]):
@@ -89,13 +186,22 @@ class AllowedSchemasTrait(TraitType[Any, Any]):
     info_text = "a list of schema ids, or a mapping from ids to options"
 
     def default_value_repr(self) -> str:
-        """Return what help texts show as the default."""
+        """Return the default as help texts show it."""
         return "[]"
 
     def from_string(self, s: str) -> Any:
-        """Read one id, or the JSON of several, of a command line option."""
-        return json.loads(s) if s.startswith(("[", "{")) else [s]
+        """Read one id, or JSON or a Python literal of several, of a command line option."""
+        return _literal(s) if s.lstrip().startswith(("[", "{", "(")) else [s]
 
     def from_string_list(self, s_list: list[str]) -> Any:
-        """Read an option that was repeated on the command line."""
-        return s_list if len(s_list) > 1 else self.from_string(s_list[0])
+        """Read an option that may be repeated on the command line."""
+        values = [self.from_string(s) for s in s_list]
+        if len(values) == 1:
+            return values[0]
+        if any(isinstance(value, dict) for value in values):
+            return {key: options for value in values for key, options in _entries(value)}
+        return [schema_id for value in values for schema_id in _as_list(value)]
+
+
+def _entries(value: Any) -> Any:
+    return value.items() if isinstance(value, dict) else ((schema_id, {}) for schema_id in value)

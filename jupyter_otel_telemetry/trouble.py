@@ -1,56 +1,151 @@
-"""Says calmly that something of the operator's fails: a handler, a listener, a modifier."""
+"""Logs, without flooding, that a handler, listener, modifier or receiver fails, and that it works again."""
 
 from __future__ import annotations
 
+import itertools
+import logging
 import sys
-import threading
-from typing import TYPE_CHECKING
+import time
+import weakref
+from asyncio import CancelledError
+from typing import TYPE_CHECKING, Any, Final
 
 from jupyter_otel_telemetry.failures import failure_text
 
 if TYPE_CHECKING:
-    import logging
     from collections.abc import Callable
 
-__all__ = ["TroubleLog"]
+__all__ = ["TroubleLog", "is_failure", "log_trouble"]
+
+REMINDER_S: Final = 3600.0
+"""Interval between two reports of failures that go on."""
+_MAX_FAILING: Final = 256
+
+
+def is_failure(error: BaseException) -> bool:
+    """Tell whether an exception is a failure of the function that raised it.
+
+    KeyboardInterrupt, SystemExit and the like end the program or the thread instead, and must pass.
+    """
+    # A panic of Rust code is a BaseException whose class cannot be imported.
+    return isinstance(error, (Exception, CancelledError)) or type(error).__name__ == "PanicException"
+
+
+def log_trouble(log: Callable[[], logging.Logger], level: int, text: str, *arguments: object, **options: Any) -> None:
+    """Log a sentence. Never raises: the program's handlers and filters, and the `repr` of an argument, may."""
+    try:
+        log().log(level, text, *arguments, **options)
+    except BaseException as error:
+        if not is_failure(error):
+            raise
 
 
 class TroubleLog:
-    """Logs once that something fails, and once, with the number of losses, that it works again.
+    """Logs the first failure of an object, an hourly reminder while it goes on failing, and its recovery.
+
+    It takes no lock: a signal handler or a finalizer may record an event, and fail, while its own thread is in here,
+    and a process may be forked meanwhile. Objects that fail are not kept alive.
 
     Args:
-        log: returns the logger to use.
+        log: returns the logger.
+        clock: returns the time in seconds.
 
     """
 
-    def __init__(self, log: Callable[[], logging.Logger]) -> None:
+    def __init__(self, log: Callable[[], logging.Logger], clock: Callable[[], float] = time.monotonic) -> None:
         self._log = log
-        self._lock = threading.Lock()
-        self._failures: dict[int, int] = {}
+        self._clock = clock
+        self.failing: dict[int, _Failing] = {}
 
     def failed(self, what: object, problem: str, *, traceback: bool = True) -> None:
-        """Count a failure of `what`; called while its exception is handled."""
-        with self._lock:
-            count = self._failures[id(what)] = self._failures.get(id(what), 0) + 1
+        """Count a failure of `what`, and log it if it is the first one or a reminder is due.
+
+        Args:
+            what: the failing object, kept alive by others, or its name; the sentence begins with it and "failed".
+            problem: the rest of the sentence: ", and an event is lost" or ": no space left".
+            traceback: log the traceback of the exception that is being handled.
+
+        """
+        failing = self._find(what)
+        if failing is None:
+            self._make_room()
+            failing = self.failing.setdefault(id(what), _Failing(what, self._clock()))
+        count = next(failing.numbers)
         if count == 1:
             error = sys.exc_info()[1]
             where = f": {failure_text(error)}" if traceback and error is not None else ""
-            self._log().error(
-                "%s failed%s; its further failures are counted, not logged%s", _name(what), problem, where
-            )
+            text = "%s failed%s; further failures are counted, and reported once an hour%s"
+            log_trouble(self._log, logging.ERROR, text, _Name(what), problem, where)
+        elif failing.reminder_is_due(self._clock()):
+            text = "%s failed%s; it has failed %s in %s"
+            lasting = _duration(self._clock() - failing.since_s)
+            log_trouble(self._log, logging.ERROR, text, _Name(what), problem, _times(count), lasting)
 
     def worked(self, what: object) -> None:
-        """Note a success of `what`."""
-        if not self._failures:  # as nearly always
+        """Note a success of `what`, and log the recovery if it failed before."""
+        if not self.failing:  # as nearly always
             return
-        with self._lock:
-            count = self._failures.pop(id(what), 0)
-        if count:
-            self._log().warning("%s works again; it failed %d times", _name(what), count)
+        failing = self._find(what)
+        if failing is None or self.failing.pop(id(what), None) is not failing:
+            return
+        times, lasting = _times(next(failing.numbers) - 1), _duration(self._clock() - failing.since_s)
+        log_trouble(self._log, logging.WARNING, "%s works again; it failed %s in %s", _Name(what), times, lasting)
+
+    def _find(self, what: object) -> _Failing | None:
+        failing = self.failing.get(id(what))
+        if failing is None or failing.what() is what:
+            return failing
+        self.failing.pop(id(what), None)  # of an object that is gone and had the same id
+        return None
+
+    def _make_room(self) -> None:
+        if len(self.failing) < _MAX_FAILING:
+            return
+        found = list(self.failing.items())
+        gone = [key for key, failing in found if failing.what() is None] or [key for key, _ in found[:1]]
+        for key in gone:
+            self.failing.pop(key, None)
 
 
-def _name(what: object) -> str:
-    try:
-        return repr(what)
-    except Exception:  # noqa: BLE001 - a stranger's __repr__ may raise anything
-        return f"a {type(what).__name__}"
+class _Failing:
+    """An object that fails, since when, and a counter of its failures."""
+
+    def __init__(self, what: object, now_s: float) -> None:
+        self.what: Callable[[], object]
+        try:
+            self.what = weakref.ref(what)
+        except TypeError:  # an object with __slots__
+            self.what = lambda: what
+        self.numbers = itertools.count(1)
+        self.since_s = now_s
+        self._next_reminder_s = now_s + REMINDER_S
+
+    def reminder_is_due(self, now_s: float) -> bool:
+        if now_s < self._next_reminder_s:
+            return False
+        self._next_reminder_s = now_s + REMINDER_S
+        return True
+
+
+class _Name:
+    """The name of an object in a log message: a text itself, or a `repr`, not every one of which works."""
+
+    def __init__(self, what: object) -> None:
+        self._what = what
+
+    def __str__(self) -> str:
+        try:
+            return self._what if isinstance(self._what, str) else repr(self._what)
+        except Exception:  # noqa: BLE001 - a program's __repr__ may raise anything
+            return f"a {type(self._what).__name__}"
+
+
+def _times(count: int) -> str:
+    return "once" if count == 1 else f"{count:,} times"
+
+
+def _duration(duration_s: float) -> str:
+    for unit_s, unit in ((86_400, "days"), (3600, "hours"), (60, "minutes")):
+        if duration_s >= 2 * unit_s:
+            return f"{duration_s / unit_s:.0f} {unit}"
+    return f"{duration_s:.0f} seconds"

@@ -79,7 +79,7 @@ class Collector:
 
     def stop(self):
         self._process.terminate()
-        self._process.wait(30)
+        self._process.wait(120)
 
 
 @pytest.fixture(scope="module")
@@ -100,7 +100,7 @@ def _agent_in_wheel():
 
 
 def _wait_for_port(port, process, log):
-    deadline = time.monotonic() + 20
+    deadline = time.monotonic() + 120
     while time.monotonic() < deadline:
         with socket.socket() as probe:
             if probe.connect_ex(("127.0.0.1", port)) == 0:

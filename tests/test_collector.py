@@ -61,7 +61,7 @@ class TestCollector:
         moment = datetime(2026, 1, 2, 3, 4, 5, 678901, timezone.utc)
         with TracerProvider().get_tracer("test").start_as_current_span("request") as span:
             log.record_event(ID, 1, EVENT, timestamp_override=moment)
-        assert handler.force_flush(10)
+        assert handler.force_flush(120)
         (arrived,) = collector.receiver.wait_for(1)
         attributes = dict(arrived.attributes)
 
@@ -86,7 +86,7 @@ class TestCollector:
         for number, event in enumerate(hostile):
             log.record_event(ID, 1, event)
             log.record_event(ID, 1, {"good": number})
-        assert handler.force_flush(10)
+        assert handler.force_flush(120)
         arrived = collector.receiver.wait_for(2 * len(hostile))
 
         good = [log.attributes["jupyter.event.good"] for log in arrived if "jupyter.event.good" in log.attributes]
@@ -98,7 +98,7 @@ class TestCollector:
         for number in range(10_000):
             log.record_event(ID, 1, {"count": number})
             if number % 1000 == 999:
-                assert handler.force_flush(30)
-        arrived = collector.receiver.wait_for(10_000, timeout_s=60)
+                assert handler.force_flush(120)
+        arrived = collector.receiver.wait_for(10_000, timeout_s=180)
 
         assert sorted(log.attributes["jupyter.event.count"] for log in arrived) == list(range(10_000))

@@ -1,7 +1,10 @@
 """`EventLog` configured in every way that Jupyter applications are."""
 
+import gc
+import io
 import json
 import logging
+import os
 import subprocess
 import sys
 
@@ -98,14 +101,26 @@ class TestHandlers:
     @pytest.mark.parametrize(
         "value, message",
         [
-            ("events.jsonl", "EventLog.handlers must be a list, not 'events.jsonl'; write logging handlers, or"),
-            ([3], "EventLog.handlers cannot hold 3"),
-            ([logging.FileHandler], "cannot hold <class"),
-            ([{"filename": "x"}], "lacks a class"),
-            ([{"class": "logging.NoSuchHandler"}], "cannot build logging.NoSuchHandler"),
-            ([{"class": "json.JSONDecoder"}], "is no logging handler class"),
-            ([{"class": "logging.NullHandler", "wrong": 1}], "cannot build logging.NullHandler"),
-            ([{"class": "logging.NullHandler", "level": "LOUD"}], "Unknown level"),
+            ("events.jsonl", "EventLog.handlers must be a list, not str; write logging handlers, or"),
+            ({"class": "a", "headers": "secret"}, "must be a list, not a mapping with 'class', 'headers'; write"),
+            ([3], r"EventLog.handlers\[0\] cannot be int; write"),
+            ([logging.FileHandler], "cannot be the class FileHandler"),
+            ([{"filename": "x"}], r"EventLog.handlers\[0\], a mapping with 'filename', lacks a class"),
+            ([{"class": "FileHandler"}], "its module is missing; write it as in logging.FileHandler"),
+            ([{"class": "logging.FileHandle"}], "logging has no class 'FileHandle'; did you mean 'FileHandler'"),
+            ([{"class": "no_such_package.Handler"}], "No module named 'no_such_package'"),
+            ([{"class": "json.JSONDecoder"}], "json.JSONDecoder is not a class of logging handlers"),
+            (
+                [{"class": "logging.FileHandler", "filenam": "x"}],
+                "has no argument 'filenam'; did you mean 'filename'",
+            ),
+            (
+                [{"class": "logging.NullHandler", "xyz": 1}],
+                "cannot build logging.NullHandler: it has no .*; it takes",
+            ),
+            ([{"class": "logging.FileHandler"}], "cannot build logging.FileHandler: its argument 'filename' is miss"),
+            ([{"class": "logging.NullHandler", "level": "LOUD"}], "level is unknown; write DEBUG, INFO"),
+            ([{"class": "logging.StreamHandler", "stream": "ext://sys.stdot"}], "cannot build logging.StreamHandler"),
             ([{"class": "jupyter_otel_telemetry.OTLPHandler", "endpoint": "x"}], "endpoint 'x' is no URL"),
         ],
     )
@@ -115,6 +130,106 @@ class TestHandlers:
             EventLog(handlers=value)
         with pytest.raises(TraitError, match=message):
             configured(handlers=value)
+
+
+class TestHandlersInPlace:
+    """`log.handlers` is a list; the handlers that are in it when an event is recorded get the event."""
+
+    CHANGES = {  # noqa: RUF012 - of the class
+        "append": lambda handlers, new: handlers.append(new),
+        "extend": lambda handlers, new: handlers.extend([new]),
+        "insert": lambda handlers, new: handlers.insert(0, new),
+        "slice": lambda handlers, new: handlers.__setitem__(slice(0, 0), [new]),
+        "replacement": lambda handlers, new: handlers.__setitem__(0, new),
+    }
+
+    @pytest.fixture
+    def log(self):
+        log = EventLog(handlers=[EventSink()], allowed_schemas=[ID])
+        log.register_schema(schema())
+        return log
+
+    @pytest.mark.parametrize("change", CHANGES.values(), ids=CHANGES)
+    def test_new_one_is_a_handler_as_any_other(self, log, change):
+        """Formatter and routing of errors included."""
+        stream = io.StringIO()
+        change(log.handlers, logging.StreamHandler(stream))
+        log.record_event(ID, 1, {"count": 1})
+
+        assert json.loads(stream.getvalue())["count"] == 1
+
+    def test_augmented_assignment(self, log, event_sink):
+        """`+=` assigns what it has changed in place."""
+        log.handlers += [event_sink]
+        log.record_event(ID, 1, {"count": 1})
+
+        assert event_sink.events == [{"count": 1}]
+
+    @pytest.mark.parametrize("remove", [list.clear, list.pop, lambda handlers: handlers.remove(handlers[0])])
+    def test_removed_one_gets_nothing(self, log, remove):
+        """Without handlers nothing is recorded."""
+        (sink,) = log.handlers
+        remove(log.handlers)
+
+        assert log.record_event(ID, 1, {}) is None
+        assert sink.records == []
+
+    def test_mapping_is_built_and_closed_when_removed(self, log, tmp_path):
+        """As one that was assigned."""
+        log.handlers.append({"class": "logging.FileHandler", "filename": str(tmp_path / "events.jsonl")})
+        log.record_event(ID, 1, {"count": 1})
+        log.handlers.pop()
+        log.record_event(ID, 1, {"count": 2})
+        gc.collect()  # an open file that is dropped is a warning
+
+        lines = (tmp_path / "events.jsonl").read_text().splitlines()
+        assert [json.loads(line)["count"] for line in lines] == [1]
+
+    @pytest.mark.parametrize("wrong", ["events.jsonl", None, {"class": "logging.NullHandler", "level": "LOUD"}])
+    def test_invalid_change_is_logged_and_not_applied(self, log, wrong, caplog):
+        """Once, and never raised to whoever records; the next valid change counts."""
+        (sink,) = log.handlers
+        log.handlers.append(wrong)
+        for _ in range(3):
+            assert log.record_event(ID, 1, {}) == {}
+        assert [record.levelname for record in caplog.records] == ["ERROR"]
+        assert "and the earlier handlers stay: EventLog.handlers[1]" in caplog.text
+        log.handlers.pop()
+        log.record_event(ID, 1, {})
+
+        assert len(sink.records) == 4
+        assert "works again" in caplog.text
+
+    def test_policy_of_a_new_one_is_checked(self, log, caplog):
+        """An option of it that names what the schema does not have keeps it out."""
+        wrong = OTLPHandler(allowed_schemas={ID: {"withheld_properties": ["acton"]}}, endpoint="http://127.0.0.1:9")
+        log.handlers.append(wrong)
+
+        assert log.record_event(ID, 1, {}) == {}
+        assert "did you mean 'action'?" in caplog.text
+
+    def test_one_may_remove_itself_while_it_handles(self, log, event_sink):
+        """The others get the event all the same."""
+
+        class Once(EventSink):
+            def emit(self, record):
+                super().emit(record)
+                log.handlers.remove(self)
+
+        once = Once()
+        log.handlers[:] = [once, event_sink]
+        for _ in range(3):
+            log.record_event(ID, 1, {})
+
+        assert (len(once.records), len(event_sink.records)) == (1, 3)
+
+    def test_assigning_an_equal_list_changes_nothing(self, log, event_sink):
+        """The list stays the one that is looked at."""
+        log.handlers = list(log.handlers)
+        log.handlers.append(event_sink)
+        log.record_event(ID, 1, {})
+
+        assert len(event_sink.records) == 1
 
 
 class TestConfigUpdates:
@@ -214,6 +329,112 @@ class TestAllowedSchemas:
             EventLog(allowed_schemas=value)
 
 
+class TestRealApplication:
+    """A `JupyterApp`, with a `.py` file, a JSON file and a command line, in a process of its own."""
+
+    PROGRAM = """
+import json, sys
+from builders import ID, schema
+from jupyter_core.application import JupyterApp
+from jupyter_otel_telemetry import EventLog
+from traitlets.config import catch_config_error
+
+class App(JupyterApp):
+    name = "myapp"
+    classes = [EventLog]
+
+    @catch_config_error
+    def initialize(self, argv=None):
+        super().initialize(argv)
+        self.log_to = EventLog(parent=self)
+        self.log_to.register_schema(schema())
+
+    def start(self):
+        self.log_to.record_event(ID, 1, {"count": 1})
+        sys.stderr.write(json.dumps([type(handler).__name__ for handler in self.log_to.handlers or ()]))
+
+App.launch_instance()
+"""
+
+    @pytest.fixture
+    def run(self, tmp_path):
+        """Return a function that writes the two files, runs the program, and returns it when it has ended."""
+
+        def run(py="", section=None, *arguments):
+            (tmp_path / "myapp_config.py").write_text(py)
+            (tmp_path / "myapp_config.json").write_text(json.dumps({"EventLog": section or {}}))
+            environment = {"PYTHONPATH": os.pathsep.join(filter(None, sys.path)), "JUPYTER_CONFIG_DIR": str(tmp_path)}
+            return subprocess.run(
+                [sys.executable, "-c", self.PROGRAM, *arguments],
+                cwd=tmp_path,
+                env={**os.environ, **environment},
+                capture_output=True,
+                text=True,
+                check=False,
+            )
+
+        return run
+
+    def test_reads_both_files_and_the_command_line(self, run, tmp_path):
+        """Handlers of one, schemas of the other, and the command line wins."""
+        done = run(
+            "import logging\nc.EventLog.handlers = [logging.FileHandler('events.jsonl')]\n",
+            {"allowed_schemas": ["https://example.org/other"], "on_invalid": "log"},
+            f"--EventLog.allowed_schemas={ID}",
+        )
+
+        assert (done.returncode, done.stderr) == (0, '["FileHandler"]')
+        assert json.loads((tmp_path / "events.jsonl").read_text())["count"] == 1
+
+    def test_appends_mappings_and_ids(self, run):
+        """`c.EventLog.handlers.append(...)`, where no file has set a list."""
+        done = run(
+            "c.EventLog.handlers.append({'class': 'logging.StreamHandler', 'stream': 'ext://sys.stdout'})\n"
+            f"c.EventLog.allowed_schemas.append({ID!r})\n"
+        )
+
+        assert (done.returncode, done.stderr) == (0, '["StreamHandler"]')
+        assert json.loads(done.stdout)["count"] == 1
+
+    @pytest.mark.parametrize(
+        "arguments",
+        [
+            [f"--EventLog.allowed_schemas={ID}"],
+            [f'--EventLog.allowed_schemas=["{ID}"]'],
+            [f"--EventLog.allowed_schemas=['{ID}']"],
+            [f"--EventLog.allowed_schemas={{'{ID}': {{}}}}"],
+            ["--EventLog.allowed_schemas=a", f"--EventLog.allowed_schemas={ID}"],
+            ["--EventLog.allowed_schemas=['a']", f"--EventLog.allowed_schemas=['b', '{ID}']"],
+            ["--EventLog.allowed_schemas=a", f'--EventLog.allowed_schemas={{"{ID}": {{}}}}'],
+        ],
+    )
+    def test_command_line_alone(self, run, arguments):
+        """JSON, the Python literals that jupyter_telemetry took, plain ids, and repeated options."""
+        handlers = "[{'class': 'logging.StreamHandler', 'stream': 'ext://sys.stdout'}]"
+        done = run("", {}, f"--EventLog.handlers={handlers}", *arguments)
+
+        assert (done.returncode, done.stderr) == (0, '["StreamHandler"]')
+        assert json.loads(done.stdout)["count"] == 1
+
+    def test_mistake_ends_the_program_with_its_sentence(self, run):
+        """And shows no value: headers hold tokens."""
+        handler = {"class": "jupyter_otel_telemetry.OTLPHandler", "header": {"authorization": "Bearer hush"}}
+        done = run("", {"handlers": [handler]})
+
+        assert done.returncode == 1
+        sentence = (
+            "EventLog.handlers[0]: cannot build jupyter_otel_telemetry.OTLPHandler: it has no argument 'header'"
+        )
+        assert f"{sentence}; did you mean 'headers'?" in done.stderr
+        assert "hush" not in done.stderr
+
+    def test_append_of_an_instance_is_what_traitlets_cannot_do(self, run):
+        """The reference says so, and what to write instead."""
+        done = run("import logging\nc.EventLog.handlers.append(logging.FileHandler('events.jsonl'))\n")
+
+        assert "cannot pickle" in done.stderr
+
+
 class TestImport:
     def test_has_no_side_effects_and_imports_no_exporter(self):
         """No thread, no file, no warning filter; neither grpc nor requests."""
@@ -229,7 +450,7 @@ class TestImport:
             "jupyter_otel_telemetry.OTLPHandler\n"
             "assert not {'grpc', 'requests'} & set(sys.modules)\n"
         )
-        done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False, timeout=60)
+        done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False, timeout=180)
 
         assert (done.returncode, done.stderr) == (0, "")
 

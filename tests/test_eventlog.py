@@ -346,7 +346,7 @@ class TestModifiers:
 
     def test_must_be_callable(self, server_log):
         """The error comes at once."""
-        with pytest.raises(TypeError, match="a function is wanted, not str"):
+        with pytest.raises(TypeError, match="expected a function, got str"):
             server_log.add_modifier("no function")
 
 

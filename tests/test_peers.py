@@ -186,7 +186,7 @@ class TestHandlers:
         for writer in writers:
             writer.start()
         for writer in writers:
-            writer.join(60)
+            writer.join(180)
         events = [json.loads(line) for line in path.read_text("utf-8").splitlines()]
 
         assert sorted(event["writer"] for event in events) == sorted("abc" * count)

@@ -37,7 +37,7 @@ def run(folder, otlp_receiver, monkeypatch):
 
     def run(*arguments):
         command = [sys.executable, *arguments]
-        return subprocess.run(command, cwd=folder, capture_output=True, text=True, check=True, timeout=60).stdout
+        return subprocess.run(command, cwd=folder, capture_output=True, text=True, check=True, timeout=180).stdout
 
     return run
 

@@ -122,7 +122,7 @@ class TestHostAndProcess:
         handler = OTLPHandler(endpoint=otlp_receiver.endpoint)
         child = multiprocessing.get_context("fork").Process(target=recording, args=[handler, {}])
         child.start()
-        child.join(30)
+        child.join(180)
         handler.close()
 
         (log,) = otlp_receiver.wait_for(1)

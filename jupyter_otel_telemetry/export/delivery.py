@@ -41,7 +41,7 @@ class Delivery(LogRecordExporter):
         after_fork_in_child(self, Delivery._reset)
 
     def _reset(self) -> None:
-        self._lock = threading.Lock()
+        self._lock = threading.RLock()  # a signal handler or finalizer may emit while its thread holds it
         self._emitted = self._accepted = self._settled = 0
         self._taken = self._overflowed = 0
 

@@ -12,7 +12,14 @@ from opentelemetry.instrumentation.utils import is_instrumentation_enabled
 from jupyter_otel_telemetry._version import __version__
 from jupyter_otel_telemetry.events.foreign import event_of, is_event_logger, is_unreadable
 from jupyter_otel_telemetry.events.record import EventRecord
-from jupyter_otel_telemetry.export.lifecycle import FLUSH_TIMEOUT_S, end_when_unused, within
+from jupyter_otel_telemetry.export.lifecycle import (
+    FLUSH_TIMEOUT_S,
+    end_when_unused,
+    flush_at_exit,
+    in_background,
+    logging_closes_handlers,
+    within,
+)
 from jupyter_otel_telemetry.export.mapping import encoded_record, otel_record
 from jupyter_otel_telemetry.metrics import event_counters, of_schema
 from jupyter_otel_telemetry.names import SCOPE_NAME
@@ -114,6 +121,7 @@ class OTLPHandler(LoggingHandler):
         if logger_provider is not None:
             if options != ExporterOptions() or (service_name, resource, spool) != (None, None, None):
                 raise ValueError("with logger_provider nothing is built: set endpoint, service_name and so on there")
+            flush_at_exit(self)
         else:
             if spool is None:
                 logger_provider, self._delivery = pipeline.build_provider(options, service_name, resource)
@@ -220,11 +228,16 @@ class OTLPHandler(LoggingHandler):
         self._trouble.failed(self, f": a record of logger {record.name} could not be handed to OpenTelemetry")
 
     def flush(self) -> None:
-        """Wait until what was emitted has been handed over, at most ten seconds.
+        """Wait until the receiver has accepted what was emitted, at most ten seconds.
 
-        With a spool, an attempt to send that fails ends it: what waits there is safe.
+        With a spool, a failed attempt to send ends the wait: the records are safe there. Where `logging.shutdown`,
+        `dictConfig`, `fileConfig` or `basicConfig` calls this, it does not wait; the records are sent afterwards, at
+        the latest when the program ends.
         """
-        if self._spool is not None:
+        if logging_closes_handlers():
+            if self._spool is None and (provider_flush := getattr(self._provider, "force_flush", None)) is not None:
+                in_background(provider_flush)
+        elif self._spool is not None:
             self._spool.flush(FLUSH_TIMEOUT_S, give_up=True)
         else:
             self.force_flush(FLUSH_TIMEOUT_S)
@@ -252,9 +265,9 @@ class OTLPHandler(LoggingHandler):
         """Flush, unless that was just done.
 
         The handler goes on to work: `logging.config.dictConfig`, which Jupyter applications call, closes every
-        handler that there is. Its pipeline ends with the program, or when nobody has the handler any more.
+        handler that there is. Its pipeline ends with the program, or when the handler is garbage-collected.
         """
-        if self._delivery is None or self._flushed != self._delivery.emitted:
+        if not logging_closes_handlers() and (self._delivery is None or self._flushed != self._delivery.emitted):
             self.flush()
         super().close()
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import atexit
+import inspect
 import logging
 import multiprocessing
 import os
@@ -16,6 +17,7 @@ from queue import SimpleQueue
 from typing import TYPE_CHECKING, Any, Final
 
 from jupyter_otel_telemetry.failures import failure_text
+from jupyter_otel_telemetry.trouble import log_trouble
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -25,7 +27,14 @@ if TYPE_CHECKING:
 
     from jupyter_otel_telemetry.export.delivery import Delivery
 
-__all__ = ["FLUSH_TIMEOUT_S", "end_when_unused", "within"]
+__all__ = [
+    "FLUSH_TIMEOUT_S",
+    "end_when_unused",
+    "flush_at_exit",
+    "in_background",
+    "logging_closes_handlers",
+    "within",
+]
 
 FLUSH_TIMEOUT_S: Final = 10.0
 """How long a flush and the end of the program wait: as long as the exporters try one batch by default."""
@@ -63,7 +72,7 @@ class _Pipeline:
                     self._provider.shutdown()
                 except Exception as error:  # noqa: BLE001 - a processor that somebody added may raise anything
                     text = "an export pipeline did not end properly: %s"
-                    _logger.log(logging.ERROR, text, failure_text(error))
+                    log_trouble(lambda: _logger, logging.ERROR, text, failure_text(error))
 
 
 class _Pipelines:
@@ -78,6 +87,7 @@ class _Pipelines:
         self._open: set[_Pipeline] = set()
         self._dropped: SimpleQueue[_Pipeline] = SimpleQueue()
         self._has_thread = False
+        self.flushed: weakref.WeakSet[logging.Handler] = weakref.WeakSet()
 
     def add(self, pipeline: _Pipeline) -> None:
         with self._lock:
@@ -101,15 +111,18 @@ class _Pipelines:
                     return
 
     def end_all(self) -> None:
-        """End all pipelines at once, within the time limit."""
+        """End all pipelines, and flush handlers of other providers, at once and within the time limit."""
         deadline_s = time.monotonic() + FLUSH_TIMEOUT_S
-        for join in [_start(pipeline.end) for pipeline in list(self._open)]:
+        ends = [pipeline.end for pipeline in list(self._open)]
+        for join in [_start(end) for end in (*ends, *(handler.flush for handler in list(self.flushed)))]:
             join(max(0.0, deadline_s - time.monotonic()))
 
     def restart_in_child(self) -> None:
         """Forget, in a forked child, what its parent's threads were doing."""
         pipelines = [pipeline for pipeline in self._open if not pipeline.is_dropped]
+        flushed = self.flushed
         self.__init__()  # type: ignore[misc]  # all that it does is right here, too
+        self.flushed = flushed
         self._open.update(pipelines)
         for pipeline in pipelines:
             pipeline.lock = threading.Lock()
@@ -132,11 +145,36 @@ def end_when_unused(handler: logging.Handler, provider: LoggerProvider, delivery
     pipeline = _Pipeline(provider, delivery)
     _pipelines.add(pipeline)
     weakref.finalize(handler, _pipelines.drop, pipeline).atexit = False
+    _end_with_program()
+    _end_on_sigterm()
+
+
+def flush_at_exit(handler: logging.Handler) -> None:
+    """Arrange that a handler whose provider is somebody else's is flushed at the end of the program."""
+    _pipelines.flushed.add(handler)
+    _end_with_program()
+
+
+def _end_with_program() -> None:
     atexit.unregister(_pipelines.end_all)
     atexit.register(_pipelines.end_all)
-    _end_on_sigterm()
     if multiprocessing.parent_process() is not None:
         _end_with_child(_pipelines)
+
+
+_CLOSING: Final = (logging.shutdown.__code__, logging.basicConfig.__code__)
+
+
+def logging_closes_handlers() -> bool:
+    """Tell whether this thread is inside `logging.shutdown`, `dictConfig`, `fileConfig` or `basicConfig`.
+
+    They close handlers, and those that configure hold the lock of `logging` meanwhile. Every `getLogger` needs it,
+    also that of an exporter's HTTP library: to wait for the exporter there would be a deadlock.
+    """
+    frame = inspect.currentframe()
+    while frame is not None and frame.f_code not in _CLOSING:
+        frame = frame.f_back
+    return frame is not None
 
 
 def _end_on_sigterm() -> None:
@@ -178,6 +216,11 @@ def _is_within(packages: tuple[str, ...], frame: FrameType | None) -> bool:
             return True
         frame = frame.f_back
     return False
+
+
+def in_background(function: Callable[[], object]) -> None:
+    """Call a function in a thread of its own, and do not wait for it."""
+    _start(function)
 
 
 def within(timeout_s: float, function: Callable[[], Any]) -> Any:

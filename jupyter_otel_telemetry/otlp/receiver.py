@@ -129,7 +129,7 @@ class OTLPReceiver:
             server.server_close()
             server.hang_up(_STOP_TIMEOUT_S)
 
-    def wait_for(self, count: int, timeout_s: float = 10.0) -> list[ReceivedLog]:
+    def wait_for(self, count: int, timeout_s: float = 60.0) -> list[ReceivedLog]:
         """Return everything received as soon as there are at least `count` logs.
 
         Raises:

@@ -24,6 +24,7 @@ if TYPE_CHECKING:
 __all__ = ["Policy", "policies_of"]
 
 _MAX_KEPT: Final = 1024
+_MAX_COPIES: Final = 100
 
 
 class Policy:
@@ -45,8 +46,7 @@ class Policy:
         self, option: Any, find_key: Callable[[], bytes | None] = lambda: None, where: str = "allowed_schemas"
     ) -> None:
         self.where = where
-        self._source: object = copy.deepcopy(option)
-        self.entries = _parsed(option, where)
+        self._source, self.entries = _copied(option, where)
         patterns = sorted((entry for entry in self.entries if "*" in entry), key=_specificity, reverse=True)
         self._patterns = [(_compiled(pattern), pattern) for pattern in patterns]
         self._found: dict[str, str | None] = {}
@@ -60,7 +60,11 @@ class Policy:
 
     def was_made_from(self, option: object) -> bool:
         """Tell whether `option`, which its owner may have changed in place, is still what was compiled."""
-        return self._source == option
+        try:
+            is_same: bool = self._source == option
+        except Exception:  # noqa: BLE001 - "dictionary changed size": another thread is changing it
+            return False
+        return is_same
 
     def entry_for(self, schema_id: str) -> str | None:
         """Return the entry that counts for a schema; None: it is not allowed."""
@@ -132,6 +136,19 @@ def policies_of(handler: Any) -> tuple[Policy, ...]:
     """Return the policy that a logging handler has of its own, if it has one."""
     policy = getattr(handler.target if isinstance(handler, MemoryHandler) else handler, "policy", None)
     return (policy,) if isinstance(policy, Policy) else ()
+
+
+def _copied(option: Any, where: str) -> tuple[object, dict[str, Options]]:
+    """Copy and parse an option, all of it as it was at one moment, though another thread may be changing it."""
+    for _ in range(_MAX_COPIES):
+        try:
+            source = copy.deepcopy(option)
+            entries = _parsed(source, where)
+            if source == option:
+                return source, entries
+        except RuntimeError:  # "dictionary changed size during iteration"
+            continue
+    raise PolicyError(f"{where} is changed by another thread all the time; change it once, or set it anew")
 
 
 def _parsed(option: Any, where: str) -> dict[str, Options]:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-from contextlib import suppress
 from functools import lru_cache
 from typing import TYPE_CHECKING, Any, Final
 from weakref import WeakSet
@@ -20,7 +19,7 @@ from jupyter_otel_telemetry.spool.entries import Entry
 from jupyter_otel_telemetry.spool.folder import SpoolFolder, SpoolOptions
 from jupyter_otel_telemetry.spool.sender import Sender
 from jupyter_otel_telemetry.spool.store import Store
-from jupyter_otel_telemetry.trouble import TroubleLog
+from jupyter_otel_telemetry.trouble import TroubleLog, log_trouble
 
 if TYPE_CHECKING:
     import os
@@ -94,8 +93,7 @@ class SpoolLogRecordProcessor(LogRecordProcessor):
         except Exception:  # noqa: BLE001 - the caller's work must go on
             self.unencodable += 1
             record_counters().dropped.add(1, {DROP_REASON: "encoding"})
-            with suppress(Exception):  # a handler of the program may raise
-                self._trouble.failed(encode_record, ": a record that cannot be encoded is lost")
+            self._trouble.failed(encode_record, ": a record that cannot be encoded is lost")
             return
         self.append(log_record.resource, log_record.instrumentation_scope, encoded)
 
@@ -154,16 +152,15 @@ class SpoolLogRecordProcessor(LogRecordProcessor):
             text = (
                 "%s refuses log records for good, %d to begin with (%s %s); %s; further ones are counted, not logged"
             )
-            with suppress(Exception):  # as above
-                _logger.error(text, self._destination, rejected, answer.status, answer.reason, where)
+            reason = (self._destination, rejected, answer.status, answer.reason, where)
+            log_trouble(lambda: _logger, logging.ERROR, text, *reason)
 
     def _tell(self, answer: Answer | None) -> None:
-        with suppress(Exception):  # as above
-            if answer is None:
-                self._trouble.worked(self)
-            else:
-                why = f"{answer.status} {answer.reason}".strip()
-                self._trouble.failed(self, f": {why}; records wait in {self._folder.path}", traceback=False)
+        if answer is None:
+            self._trouble.worked(self)
+        else:
+            why = f"{answer.status} {answer.reason}".strip()
+            self._trouble.failed(self, f": {why}; records wait in {self._folder.path}", traceback=False)
 
     def depth(self) -> float:
         """Return how many records of this process wait."""

@@ -6,12 +6,12 @@ import logging
 import math
 import threading
 import time
-from contextlib import suppress
 from typing import TYPE_CHECKING, Final
 
 from jupyter_otel_telemetry.failures import failure_text
 from jupyter_otel_telemetry.otlp.answers import DOUBTFUL
 from jupyter_otel_telemetry.spool.courier import Backoff
+from jupyter_otel_telemetry.trouble import log_trouble
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -137,10 +137,9 @@ class Sender:
                     try:
                         if not self._step():
                             break
-                    except Exception as error:  # noqa: BLE001 - what waits is not lost, and others may be sent
-                        with suppress(Exception):
-                            text = "the spool cannot be sent, and is tried again: %s"
-                            _logger.log(logging.ERROR, text, failure_text(error))
+                    except Exception as error:  # noqa: BLE001 - records that wait are not lost, and others may be sent
+                        text = "the spool cannot be sent, and is tried again: %s"
+                        log_trouble(lambda: _logger, logging.ERROR, text, failure_text(error))
                         if self._deadline_s is not None:
                             break
                         self._next_s = time.monotonic() + _TEND_S

@@ -6,7 +6,6 @@ import logging
 import threading
 import time
 from collections import Counter
-from contextlib import suppress
 from typing import TYPE_CHECKING, Final, NamedTuple, Protocol
 
 from jupyter_otel_telemetry.metrics import DROP_REASON, record_counters
@@ -16,7 +15,7 @@ from jupyter_otel_telemetry.spool.journal import Journal, Position
 from jupyter_otel_telemetry.spool.memory import MAX_MEMORY_BYTES, Memory
 from jupyter_otel_telemetry.spool.reader import Batch, Reader
 from jupyter_otel_telemetry.spool.writer import Writer
-from jupyter_otel_telemetry.trouble import TroubleLog
+from jupyter_otel_telemetry.trouble import TroubleLog, log_trouble
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -221,8 +220,7 @@ class Store:
                 f": {problem}; records are kept in memory until it works again, {MAX_MEMORY_BYTES >> 20} MiB of them"
             )
         )
-        with suppress(Exception):  # a handler of the program may raise
-            self._trouble.failed(self.folder, text, traceback=False)
+        self._trouble.failed(self.folder, text, traceback=False)
 
     def tend(self, *, adopt: bool) -> None:
         """Do what is due now and then: move to the disk what is in memory, look for what others have left."""
@@ -340,8 +338,8 @@ class Store:
     def _note_damage(self, reader: Reader) -> None:
         if reader.damaged_bytes:
             count, reader.damaged_bytes = reader.damaged_bytes, 0
-            with suppress(Exception):  # as above
-                _logger.error("%d bytes in %s could not be read, and are left out", count, reader.journal.path)
+            text = "%d bytes in %s could not be read, and are left out"
+            log_trouble(lambda: _logger, logging.ERROR, text, count, reader.journal.path)
 
     def close(self) -> None:
         """Give back everything, and leave what could not be delivered to whoever comes next."""

@@ -70,7 +70,7 @@ def leave(folder, processes):
     def leave(count, happened=None):
         process = processes.Process(target=workers.leave, args=(NOWHERE, folder, count, happened))
         process.start()
-        process.join(60)
+        process.join(180)
         assert process.exitcode == -signal.SIGKILL
         return sorted((folder / "queue").glob("*/*.seg"))
 

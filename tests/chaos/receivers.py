@@ -99,13 +99,13 @@ class Receiver:
     def uids(self):
         return [log.attributes["log.record.uid"] for log in self.logs]
 
-    def wait_for(self, condition, timeout_s=30):
+    def wait_for(self, condition, timeout_s=120):
         """Wait until `condition(self)` is true after a request."""
         with self.changed:
             assert self.changed.wait_for(lambda: condition(self), timeout_s), (len(self.requests), len(self.logs))
 
 
-def wait_until(condition, timeout_s=20):
+def wait_until(condition, timeout_s=120):
     """Wait for what no receiver is told of."""
     deadline_s = time.monotonic() + timeout_s
     while not condition():

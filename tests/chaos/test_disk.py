@@ -175,7 +175,7 @@ class TestDiskThatTakesNothing:
         with file_size_limit(0):
             record(log, 10, first=10)
             http.behave = lambda _: OK
-            assert log.handlers[0].force_flush(20)
+            assert log.handlers[0].force_flush(120)
 
         assert http.counts == list(range(20))
         assert caplog.text.count("records are kept in memory until it works again") == 1
@@ -191,7 +191,7 @@ class TestDiskThatTakesNothing:
         record(log, 5, first=10)
         http.behave = lambda _: OK
 
-        assert log.handlers[0].force_flush(20)
+        assert log.handlers[0].force_flush(120)
         assert http.counts == list(range(15))
 
     def test_memory_is_bounded_and_losses_are_counted(self, spooling, monkeypatch):
@@ -211,7 +211,7 @@ class TestDiskThatTakesNothing:
         with file_size_limit(10_000):
             record(log, 100)
             http.behave = lambda _: OK
-            assert log.handlers[0].force_flush(20)
+            assert log.handlers[0].force_flush(120)
 
         assert http.counts == list(range(100))
 
@@ -226,7 +226,7 @@ class TestDiskThatTakesNothing:
         record(log, 10, first=20)
         http.behave = lambda _: OK
 
-        assert log.handlers[0].force_flush(20)
+        assert log.handlers[0].force_flush(120)
         assert http.counts == list(range(30))
 
     def test_folder_that_cannot_be_made_is_an_error_at_the_start(self, spooling, folder):
@@ -254,7 +254,7 @@ class TestBounds:
         http.behave = lambda _: OK
 
         assert size_bytes <= MIN_SIZE_BYTES * 9 / 8
-        assert not log.handlers[0].force_flush(20)
+        assert not log.handlers[0].force_flush(120)
         assert set(http.counts) >= set(range(lost, 200))
         assert http.counts == sorted(http.counts)
         assert log.handlers[0]._spool.depth() == 0
@@ -268,10 +268,10 @@ class TestBounds:
         assert 100 < lost < 180
         http.behave = lambda _: OK
 
-        assert not log.handlers[0].force_flush(20)
+        assert not log.handlers[0].force_flush(120)
         assert http.counts == list(range(200 - lost))
         record(log, 10, first=1000)
-        assert log.handlers[0].force_flush(20)
+        assert log.handlers[0].force_flush(120)
         assert caplog.text.count("it is full, and new records are refused") == 1
 
     def test_what_is_too_old_goes(self, http, spooling, leave):
@@ -282,7 +282,7 @@ class TestBounds:
         wait_until(lambda: dropped(log)["age"] == 5)
         record(log, 1)
 
-        assert not log.handlers[0].force_flush(20)
+        assert not log.handlers[0].force_flush(120)
         assert http.counts == [0]
 
     def test_half_an_hour_is_no_age(self, http, spooling, leave):
@@ -307,14 +307,14 @@ class TestBounds:
         record(log, 10, first=10)
         http.behave = lambda _: OK
 
-        assert log.handlers[0].force_flush(20)
+        assert log.handlers[0].force_flush(120)
         assert http.counts == list(range(20))
 
     def test_accepted_events_leave_the_disk(self, http, folder, spooling):
         """All of them, though the process goes on."""
         log = spooling(http)
         record(log, 100)
-        assert log.handlers[0].force_flush(20)
+        assert log.handlers[0].force_flush(120)
 
         wait_until(lambda: not list((folder / "queue").glob("*/*.seg")))
 
@@ -335,7 +335,7 @@ class TestBounds:
         for number, size in enumerate([3_900_000, 10, 3_900_000]):
             log.record_event(ID, 1, {"action": "a", "count": number, "text": "x" * (size // 2)})
 
-        assert log.handlers[0].force_flush(30)
+        assert log.handlers[0].force_flush(120)
         assert receiver.counts == [0, 1, 2]
 
 

@@ -44,7 +44,7 @@ def folder(tmp_path, processes, monkeypatch):
     module = __import__(Path(__file__).stem)
     process = processes.Process(target=module.leave, args=(tmp_path / "spool", 3))
     process.start()
-    process.join(60)
+    process.join(180)
     assert process.exitcode == -signal.SIGKILL
     return tmp_path / "spool"
 

@@ -29,7 +29,7 @@ def arrived(otlp_receiver, tmp_path):
     programs = environment("telemetry")
     env = {"OTEL_EXPORTER_OTLP_ENDPOINT": otlp_receiver.endpoint, "HOME": str(tmp_path), "no_proxy": "127.0.0.1"}
     command = [programs / "python", "-c", PROGRAM]
-    done = subprocess.run(command, env=env, capture_output=True, text=True, check=False, timeout=60)
+    done = subprocess.run(command, env=env, capture_output=True, text=True, check=False, timeout=180)
     assert (done.returncode, "Error" in done.stderr) == (0, False), done.stderr
     return otlp_receiver.wait_for(2)
 
