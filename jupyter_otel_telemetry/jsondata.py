@@ -6,14 +6,18 @@ import json
 import math
 from collections.abc import Mapping
 from contextlib import suppress
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import orjson
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
 
 __all__ = [
     "MAX_DEPTH",
     "NotJSONError",
     "clean_text",
+    "first_steps",
     "int_text",
     "json_bytes",
     "json_copy",
@@ -190,3 +194,11 @@ def object_text(value: object) -> str:
         return clean_text(str.__str__(value) if isinstance(value, str) else str(value))
     except Exception:  # noqa: BLE001 - a stranger's __str__ may raise anything
         return f"<{type(value).__name__}>"
+
+
+def first_steps(path: str) -> Iterator[tuple[str, str]]:
+    """Yield every way to take a first name off a dotted path, with the rest: names may hold dots themselves."""
+    yield path, ""
+    for index, character in enumerate(path):
+        if character == ".":
+            yield path[:index], path[index + 1 :]

@@ -122,7 +122,8 @@ class TestLoading:
         extension._load_jupyter_server_extension(serverapp)
 
         assert (
-            "jupyter_otel_telemetry sends nothing, as its configuration is wrong: endpoint 'nonsense'" in caplog.text
+            "jupyter_otel_telemetry sends nothing, as OTelTelemetry is configured wrongly: OTLPHandler: endpoint 'nonsense'"
+            in caplog.text
         )
 
     def test_jupyter_server_finds_it(self):

@@ -5,14 +5,18 @@ from __future__ import annotations
 import logging
 from typing import TYPE_CHECKING, Any, Final
 
-from opentelemetry._logs import LoggerProvider, LogRecord, SeverityNumber
+from opentelemetry._logs import LoggerProvider, LogRecord, NoOpLoggerProvider, SeverityNumber
 from opentelemetry.instrumentation.logging.handler import LoggingHandler
 from opentelemetry.instrumentation.utils import is_instrumentation_enabled
 from opentelemetry.trace import NonRecordingSpan, get_current_span, set_span_in_context
 
 from jupyter_otel_telemetry._version import __version__
+from jupyter_otel_telemetry.describing import is_describing
+from jupyter_otel_telemetry.errors import configuring
 from jupyter_otel_telemetry.events.record import SCOPE_NAME, EventRecord, has_lost_its_form
 from jupyter_otel_telemetry.export.lifecycle import FLUSH_TIMEOUT_S, end_when_unused, within
+from jupyter_otel_telemetry.export.startup import log_summary, log_withheld_whole
+from jupyter_otel_telemetry.hostlog import use_host_log
 from jupyter_otel_telemetry.metrics import event_counters, of_schema
 from jupyter_otel_telemetry.otlp.settings import ExporterOptions
 from jupyter_otel_telemetry.privacy.policy import Policy
@@ -63,9 +67,10 @@ class OTLPHandler(LoggingHandler):
         level: lowest `logging` level to send.
 
     Raises:
-        ValueError: an argument or environment variable has no meaning; the text says what to write. What concerns
-            `allowed_schemas` and the key is a `PolicyError`.
+        ValueError: an argument or environment variable has no meaning; the text says what to write.
         OSError: a certificate file cannot be read, or the folder of the spool not be written to.
+
+    Both are a `traitlets.TraitError` too, which Jupyter applications report in one line.
 
     """
 
@@ -88,37 +93,64 @@ class OTLPHandler(LoggingHandler):
         logger_provider: LoggerProvider | None = None,
         level: int | str = logging.NOTSET,
     ) -> None:
-        # Imported late, as the SDK is.
-        from jupyter_otel_telemetry.export import pipeline  # noqa: PLC0415
-
+        use_host_log()
+        name = type(self).__name__
         self.policy: Policy | None = None
         if allowed_schemas is not None:
-            where = f"{type(self).__name__} allowed_schemas"
             self.policy = Policy(
-                allowed_schemas, lambda: find_pseudonym_key(pseudonym_key, pseudonym_key_file), where
+                allowed_schemas,
+                lambda: find_pseudonym_key(pseudonym_key, pseudonym_key_file),
+                f"{name} allowed_schemas",
             )
+            self.policy.check_installed()
         self._delivery: Delivery | None = None
         self._spool: SpoolLogRecordProcessor | None = None
         self._flushed = 0
         self._trouble = TroubleLog(lambda: _logger)
-        options = ExporterOptions(
-            endpoint, protocol, headers, compression, certificate_file, client_certificate_file, client_key_file
-        )
-        if logger_provider is not None:
-            if options != ExporterOptions() or (service_name, resource, spool) != (None, None, None):
+        self._withheld_whole: set[str] = set()
+        self._is_announced = False
+        self.destination = "a logger provider of this program"
+        with configuring(name):
+            options = ExporterOptions(
+                endpoint, protocol, headers, compression, certificate_file, client_certificate_file, client_key_file
+            )
+            if logger_provider is None:
+                self.destination = options.destination()
+                logger_provider = self._built_provider(options, service_name, resource, spool)
+            elif options != ExporterOptions() or (service_name, resource, spool) != (None, None, None):
                 raise ValueError("with logger_provider nothing is built: set endpoint, service_name and so on there")
-        else:
-            if spool is None:
-                logger_provider, self._delivery = pipeline.build_provider(options, service_name, resource)
-            else:
-                logger_provider, self._spool = pipeline.build_spooling_provider(
-                    spool, options, service_name, resource
-                )
-            end_when_unused(self, logger_provider, self._delivery)
+            super().__init__(logger_provider=logger_provider)
+            self.setLevel(level)
         self._provider = logger_provider
         self._otel_logger = logger_provider.get_logger(SCOPE_NAME, __version__)
-        super().__init__(logger_provider=logger_provider)
-        self.setLevel(level)
+
+    def _built_provider(
+        self,
+        options: ExporterOptions,
+        service_name: str | None,
+        resource: Resource | Mapping[str, Any] | None,
+        spool: Any,
+    ) -> LoggerProvider:
+        # Imported late, as the SDK is.
+        from jupyter_otel_telemetry.export import pipeline  # noqa: PLC0415
+
+        if is_describing():
+            if spool is not None:
+                pipeline.check_spool(spool)
+            return NoOpLoggerProvider()
+        provider: LoggerProvider
+        if spool is None:
+            provider, self._delivery = pipeline.build_provider(options, service_name, resource)
+        else:
+            provider, self._spool = pipeline.build_spooling_provider(spool, options, service_name, resource)
+        end_when_unused(self, provider, self._delivery)
+        return provider
+
+    def announce(self) -> None:
+        """Log once which events this handler sends where; called when an event logger has taken it."""
+        if not self._is_announced:
+            self._is_announced = True
+            log_summary(self.policy, self.destination, self._spool)
 
     def createLock(self) -> None:  # noqa: N802 - logging's name
         """Do without a lock: the SDK needs none, and one held during a flush deadlocks with an exporter that logs.
@@ -133,7 +165,9 @@ class OTLPHandler(LoggingHandler):
         Those that jupyter_events and jupyter_telemetry put on every handler are ignored: they are for events only,
         and would drop the message of ordinary records, or fail.
         """
-        if getattr(getattr(fmt, "json_serializer", None), "__module__", None) not in _EVENT_LOGGERS:
+        if getattr(getattr(fmt, "json_serializer", None), "__module__", None) in _EVENT_LOGGERS:
+            self.announce()
+        else:
             super().setFormatter(fmt)
 
     def handle(self, record: logging.LogRecord) -> bool:
@@ -152,7 +186,7 @@ class OTLPHandler(LoggingHandler):
             event = record if type(record) is EventRecord else EventRecord.from_foreign(record)
             if event is not None:
                 if self.policy is not None:
-                    event = _seen_through(self.policy, event, is_foreign=event is not record)
+                    event = self._seen_through(self.policy, event, is_foreign=event is not record)
                 if event is not None:
                     self._emit_event(event)
             elif self.policy is not None and has_lost_its_form(record):
@@ -164,6 +198,22 @@ class OTLPHandler(LoggingHandler):
             self._trouble.worked(self)
         except Exception:  # noqa: BLE001 - the caller's work must go on
             self.handleError(record)
+
+    def _seen_through(self, policy: Policy, record: EventRecord, *, is_foreign: bool) -> EventRecord | None:
+        """Return what a policy lets leave of a record, or None if nothing of it may leave."""
+        event_type = record.event_type
+        lacking = policy.lacking(event_type, record.event) if is_foreign else []
+        if lacking and event_type.id not in self._withheld_whole:
+            self._withheld_whole.add(event_type.id)
+            log_withheld_whole(policy, event_type.id, lacking)
+        if lacking or policy.entry_for(event_type.id) is None:
+            event_counters().withheld.add(1, of_schema(event_type.id, event_type.version_text))
+            return None
+        redaction = policy.redaction(event_type, record.pseudonyms)
+        if redaction is None:
+            return record
+        event: Any = record.event
+        return record.with_event(redaction.apply_to_foreign(event) if is_foreign else redaction.apply(event))
 
     def _emit_event(self, record: EventRecord) -> None:
         event_type = record.event_type
@@ -238,16 +288,3 @@ class OTLPHandler(LoggingHandler):
 
     def __repr__(self) -> str:
         return f"<{type(self).__name__} ({logging.getLevelName(self.level)})>"
-
-
-def _seen_through(policy: Policy, record: EventRecord, *, is_foreign: bool) -> EventRecord | None:
-    """Return what a policy lets leave of a record; None: nothing."""
-    event_type = record.event_type
-    if policy.entry_for(event_type.id) is None:
-        event_counters().withheld.add(1, of_schema(event_type.id, event_type.version_text))
-        return None
-    redaction = policy.redaction(event_type, record.pseudonyms)
-    if redaction is None:
-        return record
-    event: Any = record.event
-    return record.with_event(redaction.apply_to_foreign(event) if is_foreign else redaction.apply(event))

@@ -338,7 +338,7 @@ class TestConfiguration:
         server.do("PUT", "contents/a.ipynb", json=NOTEBOOK)
         server.stop()
 
-        assert "wrong: OTelTelemetry has no option 'allowed_schema'; did you mean" in server.output
+        assert "wrongly: OTelTelemetry has no option 'allowed_schema'; did you mean" in server.output
         assert otlp_receiver.logs == []
 
 
