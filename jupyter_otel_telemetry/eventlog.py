@@ -348,9 +348,9 @@ class EventLog(LoggingConfigurable):
             `schema` and `version`; `destination`, the handler; `allowed`, whether it gets events of the schema;
             `because`, the entries that say so, or what says no; `warnings`, a list of texts; `is_complete`, false
             only of a schema that describes more than ten thousand properties; and `properties`, a list of
-            `property`, `outcome` ("recorded", "withheld" or "pseudonymized") and `reason`. A property is a dotted path that passes arrays
-            unseen. `*` stands for any property that is not described, `/…/` for those whose name matches the
-            pattern, `[]` for the items of an array where it is not of them all that the same is true.
+            `property`, `outcome` ("recorded", "withheld" or "pseudonymized") and `reason`. A property is a dotted
+            path that passes arrays unseen. `*` stands for any property that is not described, `/…/` for those whose
+            name matches the pattern, `[]` for items of an array that fare differently from other items.
 
         Raises:
             SchemaNotRegistered: a schema needs another one, by `$ref`, that is not registered.

@@ -8,6 +8,7 @@ import os
 import re
 
 import pytest
+from jupyter_events import EventLogger
 from traitlets import TraitError
 from traitlets.config import Application, Config
 
@@ -119,12 +120,11 @@ class TestLoading:
         """The server starts without."""
         serverapp = Application(config=Config({"OTelTelemetry": {"endpoint": "nonsense"}}))
         serverapp.log = logging.getLogger("tests.serverapp")
+        serverapp.event_logger = EventLogger()
         extension._load_jupyter_server_extension(serverapp)
 
-        assert (
-            "jupyter_otel_telemetry sends nothing, as OTelTelemetry is configured wrongly: OTLPHandler: endpoint 'nonsense'"
-            in caplog.text
-        )
+        message = "sends nothing, as OTelTelemetry is configured wrongly: OTLPHandler: endpoint 'nonsense'"
+        assert message in caplog.text
 
     def test_jupyter_server_finds_it(self):
         """By the function that it asks a package for."""

@@ -22,8 +22,8 @@ def log_summary(policy: Policy | None, destination: str, spool: object) -> None:
     log_to_host(_logger, "sending %s to %s, %s", events, destination, spool or "without spool")
     if personal := _sent_whole(policy):
         _logger.warning(
-            "these schemas say personal-data: true, and every property of their events is sent: %s; to withhold or "
-            'pseudonymize some, name them in allowed_schemas: {"%s": {"withheld_properties": […]}}; '
+            "these schemas say personal-data: true, and every property of their events is sent: %s; name properties in "
+            'allowed_schemas to withhold, pseudonymize or knowingly allow them: {"%s": {"withheld_properties": […]}}; '
             "`jupyter otel-telemetry explain` lists them",
             ", ".join(personal),
             personal[0],
@@ -48,6 +48,5 @@ def _sent_whole(policy: Policy | None) -> list[str]:
     return [
         schema_id
         for schema_id in personal_schema_ids()
-        if policy is None
-        or ((entry := policy.entry_for(schema_id)) is not None and not policy.entries[entry].hides_properties)
+        if policy is None or (policy.entry_for(schema_id) is not None and not policy.names_properties_of(schema_id))
     ]

@@ -19,8 +19,8 @@ __all__ = ["Destination", "explanations"]
 
 MAX_ROWS: Final = 10_000
 PERSONAL: Final = (
-    "the schema says personal-data: true, and every property is recorded; "
-    "to change that, name some in withheld_properties or pseudonymized_properties"
+    "the schema says personal-data: true, and every property is recorded; name properties "
+    "in allowed_schemas to withhold, pseudonymize or knowingly allow them"
 )
 _STRENGTH: Final = (Outcome.RECORDED, Outcome.PSEUDONYMIZED, Outcome.WITHHELD)
 
@@ -82,8 +82,11 @@ def _explained(compiled: CompiledSchema, destination: Destination) -> dict[str, 
         steps.append(("", Redaction(Options(), root, lambda value: value).root))
     rows = list(islice(_Place("", compiled.flags.root, steps, frozenset(), set()).rows_below(), MAX_ROWS + 1))
     explanation["is_complete"] = len(rows) <= MAX_ROWS
-    is_recorded_whole = all(row.outcome is Outcome.RECORDED for row in rows)
-    if schema.document.get("personal-data") is True and is_recorded_whole:
+    if (
+        schema.document.get("personal-data") is True
+        and all(row.outcome is Outcome.RECORDED for row in rows)
+        and not any(policy.names_properties_of(schema.id) for policy in destination.policies)
+    ):
         explanation["warnings"].append(PERSONAL)
     explanation["properties"] = [
         {"property": row.property, "outcome": row.outcome.value, "reason": row.reason} for row in rows[:MAX_ROWS]

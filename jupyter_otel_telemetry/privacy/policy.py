@@ -148,6 +148,11 @@ class Policy:
         """
         return self._unseen.lacking(event_type.id, event)
 
+    def names_properties_of(self, schema_id: str) -> bool:
+        """Tell whether the entry for a schema has an option about its properties."""
+        entry = self.entry_for(schema_id)
+        return entry is not None and self.entries[entry].names_properties
+
     def summary(self) -> str:
         """Return the entries in words, for one line of a log."""
         shown = [

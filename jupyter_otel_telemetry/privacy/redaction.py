@@ -47,11 +47,6 @@ class Options:
         """Whether there is any."""
         return bool(self.allowed_properties or self.withheld_properties or self.pseudonymized_properties)
 
-    @property
-    def hides_properties(self) -> bool:
-        """Whether any property is withheld or pseudonymized."""
-        return bool(self.withheld_properties or self.pseudonymized_properties)
-
     def summary(self) -> list[str]:
         """Return each option that is not empty in a few words."""
         named = {field.name.partition("_")[0]: getattr(self, field.name) for field in fields(self)}
