@@ -22,9 +22,9 @@ def log_summary(policy: Policy | None, destination: str, spool: object) -> None:
     log_to_host(_logger, "sending %s to %s, %s", events, destination, spool or "without spool")
     if personal := _sent_whole(policy):
         _logger.warning(
-            "these schemas say personal-data: true, and every property of their events is sent: %s; name properties in "
-            'allowed_schemas to withhold, pseudonymize or knowingly allow them: {"%s": {"withheld_properties": […]}}; '
-            "`jupyter otel-telemetry explain` lists them",
+            "these schemas say personal-data: true, and every property of their events is sent: %s; name properties "
+            'in allowed_schemas to withhold, pseudonymize or knowingly allow them: {"%s": {"withheld_properties": '
+            "[…]}}; `jupyter otel-telemetry explain` lists them",
             ", ".join(personal),
             personal[0],
         )
