@@ -1,6 +1,7 @@
 """The properties that options name must exist: in the installed schema, else in the events themselves."""
 
 import logging
+from pathlib import Path
 
 import pytest
 from builders import ID
@@ -15,6 +16,7 @@ from jupyter_otel_telemetry import OTLPHandler
 SERVER = "https://schema.jupyter.org/jupyterhub/events/server-action"
 CONTENTS = "https://events.jupyter.org/jupyter_server/contents_service/v1"
 KEY = "0123456789abcdef"
+ROOT = Path(__file__).parent.parent
 
 
 class Sent:
@@ -57,6 +59,13 @@ class TestInstalledSchema:
         where = f"OTLPHandler allowed_schemas['{schema_id}'] {option}"
         assert str(caught.value).startswith(f"{where} names '{name}', which that schema does not have; {hint}")
         assert "Installed: version 1" in str(caught.value)
+
+    def test_documentation_shows_the_error(self):
+        """As the last line of the hub."""
+        with pytest.raises(TraitError) as caught:
+            Sent(allowed_schemas={SERVER: {"withheld_properties": ["usrname"]}})
+
+        assert f"during initialization: {caught.value}\n" in (ROOT / "docs" / "jupyterhub.md").read_text("utf-8")
 
     def test_optional_property_may_be_absent(self):
         """`source_path` is there when a file is renamed only."""

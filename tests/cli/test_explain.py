@@ -236,7 +236,7 @@ class TestEffects:
     def test_nothing_is_changed_in_a_spool(self, configured, otlp_receiver, command):
         """By the commands that look into it."""
         before = tree(configured)
-        result = CliRunner().invoke(app, ["spool", *command.split(), "spool"])
+        result = CliRunner().invoke(app, ["spool", *command, "spool"])
 
         assert (result.exit_code, tree(configured)) == (0, before)
         assert otlp_receiver.logs == []

@@ -37,6 +37,17 @@ def run(*arguments):
 
 
 @pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+    """A spool."""
+    return tmp_path_factory.mktemp("spools") / "\x1b[31m \u202e"
+
+
+@pytest.fixture(scope="module")
+def handler(folder):
+    return OTLPHandler(endpoint="http://127.0.0.1:9", spool=folder, service_name="\x1b[31m")
+
+
+@pytest.fixture(scope="module")
 def scratch(tmp_path_factory):
     return tmp_path_factory.mktemp("scratch")
 
@@ -72,14 +83,6 @@ class TestExplain:
 
 
 class TestSpool:
-    @pytest.fixture(scope="class")
-    def folder(self, tmp_path_factory):
-        return tmp_path_factory.mktemp("spools") / "\x1b[31m \u202e"
-
-    @pytest.fixture(scope="class")
-    def handler(self, folder):
-        return OTLPHandler(endpoint="http://127.0.0.1:9", spool=folder, service_name="\x1b[31m")
-
     @BOUNDED
     @given(name=TEXT, value=TEXT)
     def test_shows_records_escaped(self, folder, handler, name, value):
