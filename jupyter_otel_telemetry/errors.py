@@ -2,15 +2,25 @@
 
 from __future__ import annotations
 
+from contextlib import contextmanager
 from difflib import get_close_matches
 from typing import TYPE_CHECKING
 
 from traitlets import TraitError
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Sequence
+    from collections.abc import Collection, Iterator, Sequence
 
-__all__ = ["PolicyError", "SchemaConflict", "SchemaNotRegistered", "SchemaSourceError", "TelemetryError"]
+__all__ = [
+    "ConfigurationError",
+    "ConfigurationFileError",
+    "PolicyError",
+    "SchemaConflict",
+    "SchemaNotRegistered",
+    "SchemaSourceError",
+    "TelemetryError",
+    "configuring",
+]
 
 
 class TelemetryError(Exception):
@@ -99,5 +109,26 @@ def name_source(error: Exception, source: str | None) -> None:
         error.args = (f"{source}: {error}",)
 
 
-class PolicyError(TelemetryError, TraitError, ValueError):
-    """What an operator configured about privacy cannot be done; applications report it as any `TraitError`."""
+class ConfigurationError(TelemetryError, TraitError, ValueError):
+    """An option has no meaning. Traitlets applications report this error in one line, as they do any `TraitError`."""
+
+
+class ConfigurationFileError(ConfigurationError, OSError):
+    """A file or folder that an option names cannot be used."""
+
+
+class PolicyError(ConfigurationError):
+    """An option about privacy has no meaning, or names a schema's property that does not exist."""
+
+
+@contextmanager
+def configuring(owner: str) -> Iterator[None]:
+    """Turn a `ValueError` or `OSError` into a `ConfigurationError` that names whose options are wrong."""
+    try:
+        yield
+    except ConfigurationError:
+        raise
+    except ValueError as error:
+        raise ConfigurationError(f"{owner}: {error}") from error
+    except OSError as error:
+        raise ConfigurationFileError(f"{owner}: {error}") from error

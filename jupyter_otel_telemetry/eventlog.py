@@ -16,6 +16,7 @@ from jupyter_otel_telemetry.dispatch import Dispatcher
 from jupyter_otel_telemetry.errors import PolicyError, SchemaSourceError, name_source
 from jupyter_otel_telemetry.events.record import EventRecord
 from jupyter_otel_telemetry.hooks import Listener, Listeners, Modifier, ModifierFailed, Modifiers
+from jupyter_otel_telemetry.hostlog import use_host_log
 from jupyter_otel_telemetry.jsondata import copy_again
 from jupyter_otel_telemetry.metrics import SchemaAttributes, event_counters
 from jupyter_otel_telemetry.privacy.explain import Destination, explanations
@@ -135,6 +136,7 @@ class EventLog(LoggingConfigurable):
         self._counters, self._attributes = event_counters(), SchemaAttributes()
         self._handler_list: list[Any] = []
         self._used_items: list[Any] = []
+        use_host_log()
         super().__init__(**kwargs)
         self._policy = self._checked_policy()
 
@@ -160,6 +162,9 @@ class EventLog(LoggingConfigurable):
         for item in [item for item in built if item[1] not in self._dispatcher.handlers]:
             built.remove(item)
             item[1].close()
+        for handler in self._dispatcher.handlers:
+            if (announce := getattr(handler, "announce", None)) is not None:
+                announce()
 
     def _use_changed_handlers(self) -> None:
         """Apply an in-place change of `handlers`; one that is invalid is logged, and the earlier handlers stay."""
@@ -414,11 +419,11 @@ class EventLog(LoggingConfigurable):
         Returns:
             A mapping for each schema and handler (without handlers, for the `EventLog`), as JSON could have it:
             `schema` and `version`; `destination`, the handler; `allowed`, whether it gets events of the schema;
-            `because`, the entries that say so, or what says no; `is_complete`, false only of a schema that describes
-            more than ten thousand properties; and `properties`, a list of `property`, `outcome`
-            ("recorded", "withheld" or "pseudonymized") and `reason`. A property is a dotted path that passes arrays
-            unseen. `*` stands for any property that is not described, `/…/` for those whose name matches the
-            pattern, `[]` for the items of an array where it is not of them all that the same is true.
+            `because`, the entries that say so, or what says no; `warnings`, a list of texts; `is_complete`, false
+            only of a schema that describes more than ten thousand properties; and `properties`, a list of
+            `property`, `outcome` ("recorded", "withheld" or "pseudonymized") and `reason`. A property is a dotted
+            path that passes arrays unseen. `*` stands for any property that is not described, `/…/` for those whose
+            name matches the pattern, `[]` for items of an array that fare differently from other items.
 
         Raises:
             SchemaNotRegistered: a schema needs another one, by `$ref`, that is not registered.

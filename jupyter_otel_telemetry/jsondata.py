@@ -6,14 +6,18 @@ import json
 import math
 from collections.abc import Mapping
 from contextlib import suppress
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import orjson
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
 
 __all__ = [
     "MAX_DEPTH",
     "NotJSONError",
     "clean_text",
+    "first_steps",
     "int_text",
     "json_bytes",
     "json_copy",
@@ -200,3 +204,11 @@ def short_repr(value: object) -> str:
     except Exception:  # noqa: BLE001 - too deep, too many digits
         return f"a {type(value).__name__}"
     return text if len(text) <= 60 else text[:57] + "..."  # noqa: PLR2004
+
+
+def first_steps(path: str) -> Iterator[tuple[str, str]]:
+    """Yield every way to take a first name off a dotted path, with the rest: names may hold dots themselves."""
+    yield path, ""
+    for index, character in enumerate(path):
+        if character == ".":
+            yield path[:index], path[index + 1 :]

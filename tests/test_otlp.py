@@ -152,7 +152,7 @@ class TestArguments:
         [
             ({"endpoint": "collector:4318"}, "endpoint 'collector:4318' is no URL; write http://host:4318"),
             ({"endpoint": "http://"}, "is no URL"),
-            ({"endpoint": "me:secret@collector"}, "^endpoint 'collector' is no URL"),
+            ({"endpoint": "me:secret@collector"}, "^OTLPHandler: endpoint 'collector' is no URL"),
             ({"protocol": "http/json"}, "protocol 'http/json' is unknown; use one of http/protobuf, grpc"),
             ({"compression": "zip"}, "compression 'zip' is unknown; use one of gzip, deflate, none"),
             ({"compression": "deflate", "protocol": "grpc"}, "not offered over grpc"),
@@ -172,7 +172,9 @@ class TestArguments:
         """Whatever the SDK says to it."""
         monkeypatch.setenv("OTEL_BLRP_MAX_QUEUE_SIZE", "1")
 
-        with pytest.raises(ValueError, match=r"OTEL_\* variables: max_export_batch_size must be less"):
+        with pytest.raises(
+            ValueError, match=r"OTLPHandler: OTEL_BLRP_\* variables: max_export_batch_size must be less"
+        ):
             OTLPHandler()
 
     def test_unknown_protocol_of_the_environment_is_named(self, monkeypatch):

@@ -6,8 +6,12 @@ import json
 import logging
 import os
 import re
+from logging.handlers import MemoryHandler
+from types import SimpleNamespace
 
 import pytest
+from builders import ID
+from jupyter_events import EventLogger
 from traitlets import TraitError
 from traitlets.config import Application, Config
 
@@ -114,16 +118,67 @@ class TestOptions:
         assert "a-secret" not in str(caught.value)
 
 
+class ServerApp(Application):
+    """As much of Jupyter Server's as the extension uses."""
+
+    base_url = "/"
+
+    def __init__(self, **arguments):
+        super().__init__(**arguments)
+        self.log = logging.getLogger("tests.serverapp")
+        self.event_logger = EventLogger()
+        self.event_logger.register_event_schema({"$id": ID, "version": "1", "properties": {"n": {}}})
+        self.web_app = SimpleNamespace(add_handlers=lambda *_: None)
+
+    def emit(self, number):
+        self.event_logger.emit(schema_id=ID, data={"n": number})
+
+
+@pytest.fixture
+def serverapp():
+    return ServerApp()
+
+
 class TestLoading:
-    def test_mistake_is_logged_not_raised(self, caplog):
+    def test_mistake_is_logged_not_raised(self, serverapp, caplog):
         """The server starts without."""
-        serverapp = Application(config=Config({"OTelTelemetry": {"endpoint": "nonsense"}}))
-        serverapp.log = logging.getLogger("tests.serverapp")
+        serverapp.config.OTelTelemetry.endpoint = "nonsense"
         extension._load_jupyter_server_extension(serverapp)
 
-        assert (
-            "jupyter_otel_telemetry sends nothing, as its configuration is wrong: endpoint 'nonsense'" in caplog.text
-        )
+        message = "sends nothing, as OTelTelemetry is configured wrongly: OTLPHandler: endpoint 'nonsense'"
+        assert message in caplog.text
+
+    def test_events_between_link_and_load_arrive(self, serverapp, otlp_receiver):
+        """In their order, before later ones."""
+        serverapp.config.OTelTelemetry.endpoint = otlp_receiver.endpoint
+        extension._link_jupyter_server_extension(serverapp)
+        serverapp.emit(1), serverapp.emit(2)
+        extension._load_jupyter_server_extension(serverapp)
+        serverapp.emit(3)
+        (handler,) = serverapp.event_logger.handlers
+        handler.close()
+
+        logs = otlp_receiver.wait_for(3)
+        assert [log.attributes["jupyter.event.n"] for log in logs] == [1, 2, 3]
+
+    def test_nothing_is_kept_where_nothing_is_sent(self, serverapp):
+        """The configuration is wrong, so that there is no handler."""
+        serverapp.config.OTelTelemetry.endpoint = "nonsense"
+        extension._link_jupyter_server_extension(serverapp)
+        extension._load_jupyter_server_extension(serverapp)
+
+        assert serverapp.event_logger.handlers == []
+
+    @pytest.mark.parametrize("wrap", [lambda handler: handler, lambda handler: MemoryHandler(9, target=handler)])
+    def test_handler_that_is_there_is_not_doubled(self, serverapp, caplog, otlp_receiver, wrap):
+        """Also one that something else feeds; the log says what is to be done."""
+        there = wrap(OTLPHandler(endpoint=otlp_receiver.endpoint))
+        serverapp.event_logger.register_handler(there)
+        extension._link_jupyter_server_extension(serverapp)
+        extension._load_jupyter_server_extension(serverapp)
+
+        assert serverapp.event_logger.handlers == [there]
+        assert f"holds an OTLPHandler already, which sends to {otlp_receiver.endpoint}" in caplog.text
 
     def test_jupyter_server_finds_it(self):
         """By the function that it asks a package for."""

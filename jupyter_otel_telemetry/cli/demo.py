@@ -21,11 +21,11 @@ from rich.table import Table
 from rich.text import Text
 
 from jupyter_otel_telemetry._version import __version__
-from jupyter_otel_telemetry.cli.output import print_report
-from jupyter_otel_telemetry.cli.shipped import shipped_folders
+from jupyter_otel_telemetry.cli.output import print_report, printable
 from jupyter_otel_telemetry.errors import SchemaConflict, SchemaSourceError
 from jupyter_otel_telemetry.eventlog import EventLog
 from jupyter_otel_telemetry.otlp.receiver import OTLPReceiver, ReceivedLog
+from jupyter_otel_telemetry.schemas.installed import installed_folders
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -218,7 +218,7 @@ def _live_the_day(folder: Path) -> _Outcome:
 def _register_schemas(log: EventLog) -> dict[tuple[str, str], str]:
     """Register the schemas that are installed, and ours for what is missing; return who ships which."""
     origins: dict[tuple[str, str], str] = {}
-    for package, folder in shipped_folders():
+    for package, folder in installed_folders():
         with suppress(SchemaSourceError):  # what it could not read is missing, and comes from us
             log.register_schemas(folder)
         origins |= {key: package for key in log.schemas if key not in origins}
@@ -279,7 +279,7 @@ class _Report:
     def _schemas(self) -> Table:
         table = _columns(2)
         for (schema_id, _), origin in self._outcome.origins.items():
-            table.add_row(Text(origin, "dim"), Text(schema_id))
+            table.add_row(Text(origin, "dim"), Text(printable(schema_id)))
         return table
 
     def _day(self) -> Table:
@@ -327,7 +327,7 @@ class _Report:
     def _summary(self) -> None:
         self._heading(str(self._outcome))
         if self._output is not None:
-            self._print(f"Both sides are in {self._output}: {_EVENTS_FILE} and {_RECEIVED_FILE}")
+            self._print(f"Both sides are in {printable(str(self._output))}: {_EVENTS_FILE} and {_RECEIVED_FILE}")
         self._heading("Try it yourself")
         # Lines to paste must stay lines, however narrow the terminal is.
         self._console.print(Text(_NEXT, "cyan"), soft_wrap=True, end="")

@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import logging
 import sys
-from collections.abc import Mapping
 from contextlib import redirect_stdout, suppress
 from itertools import groupby
 from pathlib import Path
@@ -18,17 +17,19 @@ from rich.text import Text
 from traitlets import TraitError
 from traitlets.config import Config
 from traitlets.config.loader import JSONFileConfigLoader, LazyConfigValue, PyFileConfigLoader
-from traitlets.utils.importstring import import_item
 
-from jupyter_otel_telemetry.cli.output import print_report
-from jupyter_otel_telemetry.cli.shipped import shipped_folders
+from jupyter_otel_telemetry.cli.output import json_text, print_report, printable_content
+from jupyter_otel_telemetry.describing import describe_only
 from jupyter_otel_telemetry.errors import SchemaConflict
 from jupyter_otel_telemetry.eventlog import EventLog
 from jupyter_otel_telemetry.privacy.explain import Destination, explanations
 from jupyter_otel_telemetry.privacy.policy import policies_of
+from jupyter_otel_telemetry.schemas.installed import installed_folders
 from jupyter_otel_telemetry.schemas.registry import SchemaRegistry
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from rich.console import Console
 
     from jupyter_otel_telemetry.schemas.registry import Schemas
@@ -39,8 +40,9 @@ _HELP = """\
 Show what becomes of each property of an event, and why, before there is one.
 
 Reads what a configuration says of EventLog, and of the handlers of jupyter_events' EventLogger, for the schemas
-given, or those that the installed JupyterHub and Jupyter Server ship. A .py configuration is run. Without a
-configuration, it shows what happens to a schema that is merely allowed.
+given, or those that the installed JupyterHub and Jupyter Server ship. A .py configuration is run; the handlers that
+it constructs open no file or spool and send nothing. Without a configuration, it shows what happens to a schema that
+is merely allowed.
 
 \b
     jupyter otel-telemetry explain --schema my-event.yaml
@@ -71,17 +73,17 @@ def explain(config: Path | None, wanted: tuple[str, ...], *, as_json: bool) -> N
     """Explain."""
     from jsonschema import SchemaError  # noqa: PLC0415 - can take a second, and `--help` waits for it
 
-    loaded = _ALL_ALLOWED if config is None else _load(config)
     try:
-        found = _explanations(loaded, wanted)
+        with describe_only():
+            found = _explanations(_ALL_ALLOWED if config is None else _load(config), wanted)
     except SchemaError as error:
         raise click.ClickException(error.message) from error
     except (TraitError, ValueError) as error:
         raise click.ClickException(str(error)) from error
     if as_json:
-        click.echo(json.dumps(found, indent=2, ensure_ascii=False))
+        click.echo(json_text(found, indent=2))
     else:
-        print_report(lambda console: _show(found, console))
+        print_report(lambda console: _show(printable_content(found), console))
 
 
 def _load(path: Path) -> Config:
@@ -89,6 +91,8 @@ def _load(path: Path) -> Config:
     try:
         with redirect_stdout(sys.stderr):  # what it prints must not get into the JSON
             loaded: Config = loader(path.name, str(path.parent)).load_config()
+    except TraitError as error:  # a handler of ours says which option is wrong
+        raise click.ClickException(f"{path}: {error}") from error
     except (Exception, SystemExit) as error:  # a configuration is a program, and may raise anything
         raise click.ClickException(f"{path} cannot be loaded: {type(error).__name__}: {error}") from error
     sections = [loaded[name] for name in ("EventLog", "EventLogger") if name in loaded]
@@ -103,7 +107,7 @@ def _load(path: Path) -> Config:
 
 def _explanations(config: Config, wanted: tuple[str, ...]) -> list[dict[str, Any]]:
     """Explain what the two kinds of loggers that a configuration may have do with the schemas that are wanted."""
-    log = EventLog(config=Config({"EventLog": _without_open_files(config.get("EventLog", {}))}))
+    log = EventLog(config=Config({"EventLog": config.get("EventLog", {})}))
     chosen = _register(log, wanted)
     foreign = _foreign_destinations(config)
     registry = SchemaRegistry(lambda schemas, new_ids: _check(foreign, schemas, new_ids))
@@ -118,14 +122,6 @@ def _explanations(config: Config, wanted: tuple[str, ...]) -> list[dict[str, Any
     )
 
 
-def _without_open_files(section: Mapping[str, Any]) -> dict[str, Any]:
-    """Let no handler create its file: it would belong to whoever asked for an explanation."""
-    if "handlers" not in section:
-        return dict(section)
-    handlers = _handlers(section)
-    return {**section, "handlers": [_delayed(item) for item in handlers] if isinstance(handlers, list) else handlers}
-
-
 def _handlers(section: Mapping[str, Any]) -> Any:
     """Return the handlers of a section; a list, unless somebody wrote something else."""
     handlers = section.get("handlers", [])
@@ -136,14 +132,6 @@ def _handlers(section: Mapping[str, Any]) -> Any:
     return list(handlers) if isinstance(handlers, (list, tuple)) else handlers
 
 
-def _delayed(item: Any) -> Any:
-    if isinstance(item, Mapping) and "filename" in item:
-        with suppress(Exception):  # what is wrong with the class is told when it is built
-            if issubclass(import_item(str(item.get("class"))), logging.FileHandler):
-                return {**item, "delay": True}
-    return item
-
-
 def _register(log: EventLog, wanted: tuple[str, ...]) -> set[tuple[str, str]]:
     """Register the schemas that are wanted, and those that are shipped; return which to explain."""
     for name in wanted:
@@ -152,7 +140,7 @@ def _register(log: EventLog, wanted: tuple[str, ...]) -> set[tuple[str, str]]:
         elif Path(name).exists():
             log.register_schema_file(name)
     chosen = set(log.schemas)
-    for _, folder in shipped_folders():
+    for _, folder in installed_folders():
         for path in sorted(folder.rglob("*.yaml")):
             with suppress(SchemaConflict):  # theirs, as it is, is explained instead
                 log.register_schema_file(path)
@@ -205,6 +193,8 @@ def _show_one(explanation: dict[str, Any], destinations: str, console: Console) 
         console.print(nothing, soft_wrap=True)
         return
     console.print(Text(f"\n{destinations} ({because})"), soft_wrap=True)
+    for warning in explanation["warnings"]:
+        console.print(Text(f"warning: {warning}", "bold red"), soft_wrap=True)
     is_framed = console.is_terminal
     table = Table(
         box=box.ROUNDED if is_framed else None, pad_edge=is_framed, padding=(0, 1 if is_framed else 2, 0, 0)

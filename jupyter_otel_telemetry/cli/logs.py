@@ -12,6 +12,7 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
+from jupyter_otel_telemetry.cli.output import json_text, printable
 from jupyter_otel_telemetry.names import EVENT_PREFIX
 from jupyter_otel_telemetry.schemas.schema import RESERVED_ATTRIBUTES
 
@@ -32,8 +33,7 @@ _NEEDS_QUOTES = re.compile(r'[\s"=]|^$')
 
 def json_line(log: ReceivedLog) -> str:
     """Return a log record as one line of JSON."""
-    # ASCII only: no control character of C1 and no bidi override reaches the terminal. DEL is left to us.
-    return json.dumps(log.to_dict(), separators=(",", ":")).replace("\x7f", r"\u007f") + "\n"
+    return json_text(log.to_dict()) + "\n"
 
 
 class Rows:
@@ -75,7 +75,7 @@ def _cells(log: ReceivedLog, *, short_time: bool) -> tuple[Text, ...]:
     service = content["resource"].get(SERVICE_NAME, "")
     return (
         Text(_time(content["timestamp"], short=short_time), style="dim"),
-        Text(_printable(str(service))),
+        Text(printable(str(service))),
         _level(log),
         _event(content),
     )
@@ -95,20 +95,20 @@ def _level(log: ReceivedLog) -> Text:
     index = (log.severity_number - 1) // _NUMBERS_PER_LEVEL
     if 0 <= index < len(_LEVELS):
         return Text(_LEVELS[index], style=_STYLES[index])
-    return Text(_printable(log.severity_text))
+    return Text(printable(log.severity_text))
 
 
 def _event(content: dict[str, Any]) -> Text:
     """Return the event's name, or the text of a log that is no event, and its properties as `key=value`."""
     if content["event_name"]:
-        words = [Text(_printable(content["event_name"]), style="bold")]
+        words = [Text(printable(content["event_name"]), style="bold")]
     else:
         body = content["body"]
-        words = [Text(_printable(body if isinstance(body, str) else _word(body)))]
+        words = [Text(printable(body if isinstance(body, str) else _word(body)))]
     for name, value in content["attributes"].items():
         if name.startswith(EVENT_PREFIX) or not name.startswith(RESERVED_ATTRIBUTES):
-            key = _printable(name.removeprefix(EVENT_PREFIX))
-            words.append(Text.assemble((f"{key}=", "cyan"), _printable(_word(value))))
+            key = printable(name.removeprefix(EVENT_PREFIX))
+            words.append(Text.assemble((f"{key}=", "cyan"), printable(_word(value))))
     return Text(" ").join(words)
 
 
@@ -117,8 +117,3 @@ def _word(value: Any) -> str:
     if isinstance(value, str) and not _NEEDS_QUOTES.search(value):
         return value
     return json.dumps(value, ensure_ascii=False, separators=(",", ":"))
-
-
-def _printable(text: str) -> str:
-    """Escape what a terminal may obey: control characters, escape sequences, bidi overrides, line ends."""
-    return "".join(char if char.isprintable() else char.encode("unicode_escape").decode("ascii") for char in text)

@@ -1,9 +1,10 @@
-"""How the commands print: with colours and frames on a terminal, as plain text elsewhere."""
+"""How the commands print: with colours and frames on a terminal, as plain text elsewhere; nothing that it obeys."""
 
 from __future__ import annotations
 
+import json
 import os
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import click
 from rich.console import Console
@@ -11,7 +12,7 @@ from rich.console import Console
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-__all__ = ["print_report"]
+__all__ = ["json_text", "print_report", "printable", "printable_content", "printable_lines"]
 
 _PIPE_WIDTH = 130
 
@@ -28,3 +29,29 @@ def print_report(show: Callable[[Console], None]) -> None:
         show(console)
     # rich fills its columns with spaces, which nobody wants in a file.
     click.echo("\n".join(line.rstrip() for line in capture.get().splitlines()))
+
+
+def printable(text: str) -> str:
+    """Escape what a terminal may obey: control characters, escape sequences, bidi overrides, line ends."""
+    return "".join(char if char.isprintable() else char.encode("unicode_escape").decode("ascii") for char in text)
+
+
+def printable_lines(text: str) -> str:
+    """Do as `printable` does, but keep line ends, for texts that may have several lines."""
+    return "\n".join(map(printable, text.split("\n")))
+
+
+def printable_content(content: Any) -> Any:
+    """Return the content of JSON with every text in it, names included, made printable."""
+    if isinstance(content, str):
+        return printable(content)
+    if isinstance(content, dict):
+        return {printable(name): printable_content(value) for name, value in content.items()}
+    return [printable_content(item) for item in content] if isinstance(content, list) else content
+
+
+def json_text(content: Any, *, indent: int | None = None) -> str:
+    """Return JSON without characters that a terminal may obey, on one line unless `indent` is given."""
+    separators = (",", ":") if indent is None else None
+    # ASCII, in which only DEL is left to be escaped.
+    return json.dumps(content, indent=indent, separators=separators).replace("\x7f", r"\u007f")

@@ -17,7 +17,7 @@ from rich.table import Table
 from rich.text import Text
 
 from jupyter_otel_telemetry.cli.logs import Rows, json_line
-from jupyter_otel_telemetry.cli.output import print_report
+from jupyter_otel_telemetry.cli.output import json_text, print_report, printable, printable_content
 from jupyter_otel_telemetry.otlp.otlpjson import from_json, to_json
 from jupyter_otel_telemetry.otlp.received import logs_of
 from jupyter_otel_telemetry.otlp.settings import ExporterOptions
@@ -91,9 +91,9 @@ def status(folder: Path, *, as_json: bool) -> None:
     """
     found = _status(_opened(folder))
     if as_json:
-        click.echo(json.dumps(found, indent=2))
+        click.echo(json_text(found, indent=2))
     else:
-        print_report(lambda console: _show_status(found, console))
+        print_report(lambda console: _show_status(printable_content(found), console))
 
 
 @spool.command()
@@ -118,7 +118,7 @@ def export(folder: Path) -> None:
     opened = _opened(folder)
     for journal in opened.journals():
         for part in _parts(waiting(journal)):
-            click.echo(json.dumps(to_json(message_of(part)), separators=(",", ":")))
+            click.echo(json_text(to_json(message_of(part))))
 
 
 @spool.command()
@@ -146,7 +146,7 @@ def retry_rejected(folder: Path, endpoint: str | None, protocol: str | None, tim
     except OSError as error:
         raise click.ClickException(str(error)) from error
     for problem in problems:
-        click.echo(f"left where it is: {problem}", err=True)
+        click.echo(f"left where it is: {printable(problem)}", err=True)
     click.echo(f"to be sent again: {count}", err=True)
     _drain(opened, endpoint, protocol, timeout_s)
 
@@ -235,7 +235,7 @@ def _rejected_lines(folder: SpoolFolder) -> Iterator[dict[str, Any]]:
                 from_json(content)
                 content["refused"]["rejected"] += 0
             except (ValueError, TypeError, KeyError) as error:
-                click.echo(f"{path}, line {number}: {error}", err=True)
+                click.echo(printable(f"{path}, line {number}: {error}"), err=True)
             else:
                 yield content
 

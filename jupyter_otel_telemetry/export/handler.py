@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
-import itertools
 import logging
 from typing import TYPE_CHECKING, Any, Final
 
+from opentelemetry._logs import LoggerProvider, NoOpLoggerProvider
 from opentelemetry.instrumentation.logging.handler import LoggingHandler
 from opentelemetry.instrumentation.utils import is_instrumentation_enabled
 
 from jupyter_otel_telemetry._version import __version__
-from jupyter_otel_telemetry.events.foreign import event_of, is_event_logger, is_unreadable
+from jupyter_otel_telemetry.describing import is_describing
+from jupyter_otel_telemetry.errors import configuring
+from jupyter_otel_telemetry.events.foreign import is_event_logger
 from jupyter_otel_telemetry.events.record import EventRecord
+from jupyter_otel_telemetry.export import pipeline
+from jupyter_otel_telemetry.export.admission import Admission
 from jupyter_otel_telemetry.export.lifecycle import (
     FLUSH_TIMEOUT_S,
     end_when_unused,
@@ -21,7 +25,8 @@ from jupyter_otel_telemetry.export.lifecycle import (
     within,
 )
 from jupyter_otel_telemetry.export.mapping import encoded_record, otel_record
-from jupyter_otel_telemetry.metrics import event_counters, of_schema
+from jupyter_otel_telemetry.export.startup import log_summary
+from jupyter_otel_telemetry.hostlog import use_host_log
 from jupyter_otel_telemetry.names import SCOPE_NAME
 from jupyter_otel_telemetry.otlp.settings import ExporterOptions
 from jupyter_otel_telemetry.privacy.policy import Policy
@@ -75,9 +80,10 @@ class OTLPHandler(LoggingHandler):
         level: lowest `logging` level to send.
 
     Raises:
-        ValueError: an argument or environment variable has no meaning; the text says what to write. What concerns
-            `allowed_schemas` and the key is a `PolicyError`.
+        ValueError: an argument or environment variable has no meaning; the text says what to write.
         OSError: a certificate file cannot be read, or the folder of the spool not be written to.
+
+    Both are a `traitlets.TraitError` too, which Jupyter applications report in one line.
 
     """
 
@@ -101,40 +107,64 @@ class OTLPHandler(LoggingHandler):
         logger_provider: LoggerProvider | None = None,
         level: int | str = logging.NOTSET,
     ) -> None:
-        # Imported late, as the SDK is.
-        from jupyter_otel_telemetry.export import pipeline  # noqa: PLC0415
-
+        use_host_log()
+        name = type(self).__name__
         self.policy: Policy | None = None
         if allowed_schemas is not None:
-            where = f"{type(self).__name__} allowed_schemas"
             self.policy = Policy(
-                allowed_schemas, lambda: find_pseudonym_key(pseudonym_key, pseudonym_key_file), where
+                allowed_schemas,
+                lambda: find_pseudonym_key(pseudonym_key, pseudonym_key_file),
+                f"{name} allowed_schemas",
             )
+            self.policy.check_installed()
         self._delivery: Delivery | None = None
         self._spool: SpoolLogRecordProcessor | None = None
         self._flushed = 0
         self._trouble = TroubleLog(lambda: _logger)
-        self._events_only, self._refusals = events_only, itertools.count()
-        options = ExporterOptions(
-            endpoint, protocol, headers, compression, certificate_file, client_certificate_file, client_key_file
-        )
-        if logger_provider is not None:
-            if options != ExporterOptions() or (service_name, resource, spool) != (None, None, None):
+        self._admission = Admission(self.policy, events_only=events_only)
+        self._is_announced = False
+        self.destination = "a logger provider of this program"
+        with configuring(name):
+            options = ExporterOptions(
+                endpoint, protocol, headers, compression, certificate_file, client_certificate_file, client_key_file
+            )
+            if logger_provider is None:
+                self.destination = options.destination()
+                logger_provider = self._built_provider(options, service_name, resource, spool)
+            elif options != ExporterOptions() or (service_name, resource, spool) != (None, None, None):
                 raise ValueError("with logger_provider nothing is built: set endpoint, service_name and so on there")
-            flush_at_exit(self)
-        else:
-            if spool is None:
-                logger_provider, self._delivery = pipeline.build_provider(options, service_name, resource)
             else:
-                logger_provider, self._spool = pipeline.build_spooling_provider(
-                    spool, options, service_name, resource
-                )
-            end_when_unused(self, logger_provider, self._delivery)
+                flush_at_exit(self)
+            super().__init__(logger_provider=logger_provider)
+            self.setLevel(level)
         self._provider = logger_provider
         self._otel_logger = logger_provider.get_logger(SCOPE_NAME, __version__)
-        self._spools_directly = not pipeline.limits_attributes()
-        super().__init__(logger_provider=logger_provider)
-        self.setLevel(level)
+        self._spools_directly = self._spool is not None and not pipeline.limits_attributes()
+
+    def _built_provider(
+        self,
+        options: ExporterOptions,
+        service_name: str | None,
+        resource: Resource | Mapping[str, Any] | None,
+        spool: Any,
+    ) -> LoggerProvider:
+        if is_describing():
+            if spool is not None:
+                pipeline.check_spool(spool)
+            return NoOpLoggerProvider()
+        provider: LoggerProvider
+        if spool is None:
+            provider, self._delivery = pipeline.build_provider(options, service_name, resource)
+        else:
+            provider, self._spool = pipeline.build_spooling_provider(spool, options, service_name, resource)
+        end_when_unused(self, provider, self._delivery)
+        return provider
+
+    def announce(self) -> None:
+        """Log once which events this handler sends where; called when an event logger has taken it."""
+        if not self._is_announced:
+            self._is_announced = True
+            log_summary(self.policy, self.destination, self._spool)
 
     def createLock(self) -> None:  # noqa: N802 - logging's name
         """Do without a lock: the SDK needs none, and one held during a flush deadlocks with an exporter that logs.
@@ -149,7 +179,9 @@ class OTLPHandler(LoggingHandler):
         Those that other event libraries put on every handler are ignored: they are for events only, and would drop
         the message of ordinary records, or fail.
         """
-        if not is_event_logger(getattr(getattr(fmt, "json_serializer", None), "__module__", None)):
+        if is_event_logger(getattr(getattr(fmt, "json_serializer", None), "__module__", None)):
+            self.announce()
+        else:
             super().setFormatter(fmt)
 
     def handle(self, record: logging.LogRecord) -> bool:
@@ -171,7 +203,7 @@ class OTLPHandler(LoggingHandler):
 
     def _filtered(self, record: logging.LogRecord) -> logging.LogRecord | None:
         """Return a record as policy and filters leave it, or None if one of them keeps it back."""
-        seen = record if self.policy is None else self._admitted(record)
+        seen = record if self.policy is None else self._admission.admit(record)
         if seen is None:
             return None
         if seen is not record and isinstance(seen, EventRecord):
@@ -182,7 +214,7 @@ class OTLPHandler(LoggingHandler):
     def emit(self, record: logging.LogRecord) -> None:
         """Hand a record to the provider. Never raises."""
         try:
-            admitted = self._admitted(record)
+            admitted = self._admission.admit(record)
             if type(admitted) is EventRecord:
                 self._emit_event(admitted)
             elif admitted is not None and is_instrumentation_enabled():  # else it is an exporter that logs
@@ -192,27 +224,6 @@ class OTLPHandler(LoggingHandler):
             self._trouble.worked(self)
         except Exception:  # noqa: BLE001 - the caller's work must go on
             self.handleError(record)
-
-    def _admitted(self, record: logging.LogRecord) -> logging.LogRecord | None:
-        """Return what may leave of a record, an event as an `EventRecord`; None if nothing may."""
-        event = record if type(record) is EventRecord else event_of(record)
-        if event is not None:
-            return event if self.policy is None else _seen_through(self.policy, event, is_foreign=event is not record)
-        if (self.policy is not None or self._events_only) and is_unreadable(record):
-            self._refuse(record)
-            return None
-        return None if self._events_only else record
-
-    def _refuse(self, record: logging.LogRecord) -> None:
-        """Count a record that was made of an event, and log the first one, without its content."""
-        event_counters().withheld.add(1)
-        if next(self._refusals) == 0:
-            text = (
-                "%r does not send a record of logger %s: it was an event before another handler made text of it, and "
-                "its properties cannot be told apart any more. Attach %s where the event is recorded, or behind a "
-                "QueueHandler without formatter. Further ones are counted (jupyter.events.withheld), not logged"
-            )
-            _logger.error(text, self, record.name, type(self).__name__)
 
     def _emit_event(self, record: EventRecord) -> None:
         if self._spool is not None and self._spools_directly:
@@ -281,17 +292,3 @@ class OTLPHandler(LoggingHandler):
 
     def __repr__(self) -> str:
         return f"<{type(self).__name__} ({logging.getLevelName(self.level)})>"
-
-
-def _seen_through(policy: Policy, record: EventRecord, *, is_foreign: bool) -> EventRecord | None:
-    """Return what a policy lets leave of an event, or None if nothing may."""
-    event_type = record.event_type
-    if policy.entry_for(event_type.id) is None:
-        event_counters().withheld.add(1, of_schema(event_type.id, event_type.version_text))
-        return None
-    redaction = policy.redaction(event_type, record.pseudonyms)
-    if redaction is None:
-        return record
-    event: Any = record.event
-    seen = redaction.apply_to_foreign(event) if is_foreign else redaction.apply(event)
-    return record.with_event(seen, redaction.pseudonyms)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -17,13 +16,13 @@ from jupyter_otel_telemetry.otlp.http import http_session
 from jupyter_otel_telemetry.otlp.settings import ExporterOptions, check_url
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
+    from collections.abc import Mapping
 
     from opentelemetry.sdk.resources import Resource
 
     from jupyter_otel_telemetry.spool import SpoolLogRecordProcessor
 
-__all__ = ["build_provider", "build_spooling_provider", "limits_attributes", "record_limits"]
+__all__ = ["build_provider", "build_spooling_provider", "check_spool", "limits_attributes", "record_limits"]
 
 
 def build_provider(
@@ -39,12 +38,14 @@ def build_provider(
         OSError: a certificate file cannot be read.
 
     """
-    with _saying_where():
-        build_exporter = _grpc_exporter if options.chosen_protocol() == "grpc" else _http_exporter
-        queue_size = _queue_size()
-        delivery = Delivery(build_exporter(options), queue_size)
-        provider = _provider(service_name, resource)
+    build_exporter = _grpc_exporter if options.chosen_protocol() == "grpc" else _http_exporter
+    queue_size = _queue_size()
+    delivery = Delivery(build_exporter(options), queue_size)
+    provider = _provider(service_name, resource)
+    try:
         provider.add_log_record_processor(BatchLogRecordProcessor(delivery, max_queue_size=queue_size))
+    except ValueError as error:
+        raise ValueError(f"OTEL_BLRP_* variables: {error}") from error
     return provider, delivery
 
 
@@ -63,19 +64,24 @@ def build_spooling_provider(
     """
     from jupyter_otel_telemetry.spool import SpoolLogRecordProcessor  # noqa: PLC0415 - who has none need not import
 
-    with _saying_where():
-        provider = _provider(service_name, resource)
-        processor = SpoolLogRecordProcessor(spool, options)
-        provider.add_log_record_processor(processor)
+    provider = _provider(service_name, resource)
+    processor = SpoolLogRecordProcessor(spool, options)
+    provider.add_log_record_processor(processor)
     return provider, processor
 
 
-@contextmanager
-def _saying_where() -> Iterator[None]:
-    try:
-        yield
-    except ValueError as error:
-        raise ValueError(f"OTLPHandler cannot be built from its arguments and OTEL_* variables: {error}") from error
+def check_spool(spool: Any) -> None:
+    """Check the options of a spool, without creating its folder.
+
+    Raises:
+        ValueError: an option has no meaning, or another version wrote the folder.
+        OSError: the folder cannot be read.
+
+    """
+    from jupyter_otel_telemetry.spool import SpoolOptions  # noqa: PLC0415 - as above
+    from jupyter_otel_telemetry.spool.folder import SpoolFolder  # noqa: PLC0415
+
+    SpoolFolder(SpoolOptions.of(spool)).check_format()
 
 
 def _provider(service_name: str | None, resource: Resource | Mapping[str, Any] | None) -> LoggerProvider:

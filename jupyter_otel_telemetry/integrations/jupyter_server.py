@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from difflib import get_close_matches
+from logging.handlers import MemoryHandler
 from typing import TYPE_CHECKING, Any, Final
 
 from jupyter_server.services.events.handlers import EventHandler
@@ -18,20 +19,22 @@ from traitlets.config import LoggingConfigurable
 from jupyter_otel_telemetry.events.origin import through_events_api
 from jupyter_otel_telemetry.export.handler import OTLPHandler
 from jupyter_otel_telemetry.export.resource import IDENTITIES, hub_identity
-from jupyter_otel_telemetry.otlp.settings import ExporterOptions
 from jupyter_otel_telemetry.privacy.pseudonyms import Pseudonymizer, find_pseudonym_key
 
 if TYPE_CHECKING:
+    import logging
+
     from jupyter_events import EventLogger
     from jupyter_server.serverapp import ServerApp
 
 __all__ = ["OTelTelemetry"]
 
-_EXPORTER: Final = (
+_HANDLER: Final = (
     *("endpoint", "protocol", "headers", "compression"),
     *("certificate_file", "client_certificate_file", "client_key_file"),
+    *("service_name", "allowed_schemas", "pseudonym_key", "pseudonym_key_file", "spool"),
 )
-_HANDLER: Final = (*_EXPORTER, "service_name", "allowed_schemas", "pseudonym_key", "pseudonym_key_file", "spool")
+_MAX_EARLY: Final = 10_000
 
 
 class _SecretText(TraitType[Any, Any]):
@@ -194,12 +197,6 @@ class OTelTelemetry(LoggingConfigurable):
         )
         return hub_identity(self.identity, None if key is None else Pseudonymizer(key))
 
-    def summary(self) -> str:
-        """Say in one line what is sent where, without secrets."""
-        destination = ExporterOptions(**{name: getattr(self, name) for name in _EXPORTER}).destination()
-        what = "all events" if self.allowed_schemas is None else f"events of {', '.join(self.allowed_schemas)}"
-        return f"sending {what} to {destination}"
-
 
 class _EventHandler(EventHandler):
     """Takes the events of clients, which can make up all of them, and says so of each."""
@@ -231,16 +228,66 @@ class _ClientsLogger:
             return self._logger.emit(data=data, **arguments)
 
 
+class _Early(MemoryHandler):
+    """Keeps the events that are emitted before the configuration is complete and the handler can be built.
+
+    `jupyter lab` reads its own configuration files after extensions are linked, and before they are loaded.
+    """
+
+    def __init__(self) -> None:
+        super().__init__(_MAX_EARLY)
+
+    def shouldFlush(self, record: logging.LogRecord) -> bool:  # noqa: ARG002, N802 - logging's name
+        """Keep everything until there is a target."""
+        return False
+
+    def emit(self, record: logging.LogRecord) -> None:
+        """Keep a record, as long as there is room."""
+        if len(self.buffer) < self.capacity:
+            super().emit(record)
+
+    def hand_over(self, handler: logging.Handler) -> None:
+        """Let a handler take the records that were kept."""
+        self.setTarget(handler)
+        self.flush()
+
+
+def _link_jupyter_server_extension(serverapp: ServerApp) -> None:
+    """Begin to take events: all extensions are linked before the first one is loaded."""
+    if serverapp.event_logger is not None:
+        serverapp.event_logger.register_handler(_Early())
+
+
 def _load_jupyter_server_extension(serverapp: ServerApp) -> None:
     """Attach the handler. A mistake in the configuration is logged, and the server starts without."""
+    events: EventLogger = serverapp.event_logger  # type: ignore[assignment]  # its trait could be None by type
+    early = [handler for handler in events.handlers if isinstance(handler, _Early)]
+    for handler in early:
+        events.remove_handler(handler)
     try:
         telemetry = OTelTelemetry(parent=serverapp)
-        handler = telemetry.build_handler()
+        if not _has_handler(events, serverapp.log):
+            built = telemetry.build_handler()
+            events.register_handler(built)
+            for handler in early:
+                handler.hand_over(built)
     except (TraitError, ValueError, OSError) as error:
-        serverapp.log.error("jupyter_otel_telemetry sends nothing, as its configuration is wrong: %s", error)  # noqa: TRY400
+        serverapp.log.error("jupyter_otel_telemetry sends nothing, as OTelTelemetry is configured wrongly: %s", error)  # noqa: TRY400
         return
-    events: EventLogger = serverapp.event_logger  # type: ignore[assignment]  # its trait could be None by type
-    events.register_handler(handler)
     route = url_path_join(serverapp.base_url, "api", "events")
     serverapp.web_app.add_handlers(".*$", [(route, _EventHandler)])  # type: ignore[no-untyped-call]  # tornado's
-    serverapp.log.info("jupyter_otel_telemetry: %s", telemetry.summary())
+
+
+def _has_handler(events: EventLogger, log: logging.Logger) -> bool:
+    """Tell whether the configuration has given the event logger an `OTLPHandler` already, and log that."""
+    for handler in events.handlers:
+        target = handler.target if isinstance(handler, MemoryHandler) else handler
+        if isinstance(target, OTLPHandler):
+            log.warning(
+                "jupyter_otel_telemetry: EventLogger.handlers holds an OTLPHandler already, which sends to %s; the "
+                "extension adds none, as every event would be sent twice, and the options of OTelTelemetry have no "
+                "effect. Remove one of the two; for a second destination, add a handler to EventLogger.handlers",
+                target.destination,
+            )
+            return True
+    return False

@@ -18,6 +18,10 @@ if TYPE_CHECKING:
 __all__ = ["Destination", "explanations"]
 
 MAX_ROWS: Final = 10_000
+PERSONAL: Final = (
+    "the schema says personal-data: true, and every property is recorded; name properties "
+    "in allowed_schemas to withhold, pseudonymize or knowingly allow them"
+)
 _STRENGTH: Final = (Outcome.RECORDED, Outcome.PSEUDONYMIZED, Outcome.WITHHELD)
 
 
@@ -58,6 +62,7 @@ def _explained(compiled: CompiledSchema, destination: Destination) -> dict[str, 
         "destination": destination.name,
         "allowed": True,
         "because": [],
+        "warnings": [],
         "is_complete": True,
         "properties": [],
     }
@@ -77,6 +82,12 @@ def _explained(compiled: CompiledSchema, destination: Destination) -> dict[str, 
         steps.append(("", Redaction(Options(), root, lambda value: value).root))
     rows = list(islice(_Place("", compiled.flags.root, steps, frozenset(), set()).rows_below(), MAX_ROWS + 1))
     explanation["is_complete"] = len(rows) <= MAX_ROWS
+    if (
+        schema.document.get("personal-data") is True
+        and all(row.outcome is Outcome.RECORDED for row in rows)
+        and not any(policy.names_properties_of(schema.id) for policy in destination.policies)
+    ):
+        explanation["warnings"].append(PERSONAL)
     explanation["properties"] = [
         {"property": row.property, "outcome": row.outcome.value, "reason": row.reason} for row in rows[:MAX_ROWS]
     ]

@@ -13,18 +13,21 @@ from logging.handlers import MemoryHandler
 from typing import TYPE_CHECKING, Any, Final
 
 from jupyter_otel_telemetry.errors import PolicyError, SchemaNotRegistered
+from jupyter_otel_telemetry.privacy.names import UPGRADE, UnseenNames, check_names
 from jupyter_otel_telemetry.privacy.pseudonyms import Pseudonymizer, missing_key
 from jupyter_otel_telemetry.privacy.redaction import NO_PATHS, Options, Redaction
+from jupyter_otel_telemetry.schemas.installed import installed_versions
 
 if TYPE_CHECKING:
     from jupyter_otel_telemetry.schemas.flags import Location
-    from jupyter_otel_telemetry.schemas.registry import CompiledSchema, Schemas
+    from jupyter_otel_telemetry.schemas.registry import Schemas
     from jupyter_otel_telemetry.schemas.schema import EventType
 
 __all__ = ["Policy", "policies_of"]
 
 _MAX_KEPT: Final = 1024
 _MAX_COPIES: Final = 100
+_MAX_SHOWN: Final = 10
 
 
 class Policy:
@@ -50,6 +53,7 @@ class Policy:
         patterns = sorted((entry for entry in self.entries if "*" in entry), key=_specificity, reverse=True)
         self._patterns = [(_compiled(pattern), pattern) for pattern in patterns]
         self._found: dict[str, str | None] = {}
+        self._unseen = UnseenNames()
         self._redactions: dict[EventType | tuple[EventType, frozenset[str]], Redaction | None] = {}
         self._pseudonymize: Callable[[Any], Any] = _no_pseudonym
         if needing := [entry for entry, options in self.entries.items() if options.pseudonymized_properties]:
@@ -119,8 +123,49 @@ class Policy:
             except SchemaNotRegistered:
                 unchecked.add(schema_id)
             else:
-                _check_paths(options, versions, f"{self.where}[{schema_id!r}]")
+                check_names(options, versions, f"{self.where}[{schema_id!r}]")
         return unchecked
+
+    def check_installed(self) -> None:
+        """Check that what an entry for one schema names exists in a version that an installed package ships.
+
+        A handler of events that come without their schema calls this when it is constructed. The entries for schemas
+        that are not installed are checked by the first events: see `lacking`.
+
+        Raises:
+            PolicyError: a property does not exist.
+
+        """
+        for schema_id, options in self.entries.items():
+            if "*" in schema_id or not options.names_properties:
+                continue
+            if versions := installed_versions(schema_id):
+                check_names(options, versions, f"{self.where}[{schema_id!r}]", UPGRADE)
+            else:
+                self._unseen.add(schema_id, options)
+
+    def lacking(self, event_type: EventType, event: Mapping[str, Any]) -> list[str]:
+        """Return the properties because of which an event that came without its schema must not leave.
+
+        They are named in the entry for its schema, which is not installed, and no event has had them yet: maybe they
+        are misspelt.
+        """
+        return self._unseen.lacking(event_type.id, event)
+
+    def names_properties_of(self, schema_id: str) -> bool:
+        """Tell whether the entry for a schema has an option about its properties."""
+        entry = self.entry_for(schema_id)
+        return entry is not None and self.entries[entry].names_properties
+
+    def summary(self) -> str:
+        """Return the entries in words, for one line of a log."""
+        shown = [
+            entry + (f" ({'; '.join(options.summary())})" if options.summary() else "")
+            for entry, options in islice(self.entries.items(), _MAX_SHOWN)
+        ]
+        if len(self.entries) > _MAX_SHOWN:
+            shown.append(f"{len(self.entries) - _MAX_SHOWN} more")
+        return f"events of {', '.join(shown)}" if shown else "no events"
 
     def _find(self, schema_id: str) -> str | None:
         found: str | None = schema_id
@@ -196,22 +241,3 @@ def _compiled(pattern: str) -> re.Pattern[str]:
 
 def _no_pseudonym(_value: Any) -> None:
     """Withhold, where nothing can be pseudonymized because no option says so."""
-
-
-def _check_paths(options: Options, versions: list[CompiledSchema], where: str) -> None:
-    for option, path in options.properties():
-        roots = [version.flags.root for version in versions]
-        top_level_only = option == "allowed_properties"
-        if any((root.knows(path) if top_level_only else root.reaches(path)) for root in roots):
-            continue
-        if top_level_only and any(root.reaches(path) for root in roots):
-            top = next(name for root in roots for name in root.names if path.startswith(f"{name}."))
-            hint = f"only a top-level property can be allowed, with all that it holds: write {top!r}"
-        else:
-            known = list(dict.fromkeys(name for root in roots for name in islice(root.paths(), _MAX_KEPT)))
-            close = get_close_matches(path, (name for name in known if "." not in name or not top_level_only), 1)
-            hint = f"did you mean {close[0]!r}? " if close else f"it has {', '.join(known[:20]) or 'no properties'}. "
-            hint += (
-                "If another version has it, register that one first; a pattern as id may name what is not described"
-            )
-        raise PolicyError(f"{where} {option} names {path!r}, which that schema does not have; {hint}")

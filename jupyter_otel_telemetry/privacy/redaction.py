@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from enum import Enum
 from typing import TYPE_CHECKING, Any, Final
 
-from jupyter_otel_telemetry.jsondata import NotJSONError, json_copy
+from jupyter_otel_telemetry.jsondata import NotJSONError, first_steps, json_copy
 
 if TYPE_CHECKING:
     from jupyter_otel_telemetry.schemas.flags import Location
@@ -47,6 +47,12 @@ class Options:
         """Whether there is any."""
         return bool(self.allowed_properties or self.withheld_properties or self.pseudonymized_properties)
 
+    def summary(self) -> list[str]:
+        """Return each option that is not empty in a few words."""
+        named = {field.name.partition("_")[0]: getattr(self, field.name) for field in fields(self)}
+        named["allowed"] = self.allowed_properties | self.allowed_categories
+        return [f"{verb} {', '.join(sorted(names))}" for verb, names in named.items() if names]
+
 
 class Outcome(Enum):
     """What becomes of a value."""
@@ -84,7 +90,7 @@ class _Rules:
     def first_names(self) -> set[str]:
         """Return every name that a path could begin with."""
         paths = self.withheld | self.pseudonymized | self.kept | self.allowed
-        return {path[:end] for path in paths for end in (*_dots(path), len(path))}
+        return {name for path in paths for name, _ in first_steps(path)}
 
 
 NO_RULES: Final = _Rules()
@@ -92,10 +98,6 @@ NO_RULES: Final = _Rules()
 
 def _rests(paths: Paths, beginning: str) -> Paths:
     return frozenset(path[len(beginning) :] for path in paths if path.startswith(beginning))
-
-
-def _dots(path: str) -> Iterator[int]:
-    return (index for index, character in enumerate(path) if character == ".")
 
 
 class Redaction:

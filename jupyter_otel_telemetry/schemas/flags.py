@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 from functools import cached_property
 from typing import TYPE_CHECKING, Any, Final
 
+from jupyter_otel_telemetry.jsondata import first_steps
 from jupyter_otel_telemetry.schemas.validation import matches
 
 if TYPE_CHECKING:
@@ -197,7 +198,7 @@ class Location:
         return any(
             place.knows(name) and (not rest or place.of_property(name).reaches(rest))
             for place in self._through_arrays()
-            for name, rest in _first_steps(path)
+            for name, rest in first_steps(path)
         )
 
     def paths(self) -> Iterator[str]:
@@ -249,14 +250,6 @@ class Location:
     def _may_be(self, kind: str) -> bool:
         typed = [subschema.types for subschema in self._subschemas if subschema.types]
         return not typed or any(kind in types for types in typed)
-
-
-def _first_steps(path: str) -> Iterator[tuple[str, str]]:
-    """Yield every way to take a first name off a dotted path: names may hold dots themselves."""
-    yield path, ""
-    for index, character in enumerate(path):
-        if character == ".":
-            yield path[:index], path[index + 1 :]
 
 
 def _leading_to_flags(subschemas: list[Subschema]) -> Numbers:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import json
 import os
+import stat
 import time
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
@@ -23,6 +24,11 @@ from jupyter_otel_telemetry.spool.journal import (
     unlock,
 )
 from jupyter_otel_telemetry.times import rfc3339
+
+try:
+    import pwd
+except ImportError:  # on Windows, where there is no spool
+    pwd = None  # type: ignore[assignment]
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
@@ -146,32 +152,48 @@ class SpoolFolder:
 
         """
         try:
-            found = (self.path / "FORMAT").read_text()
+            with self._explaining():
+                found = (self.path / "FORMAT").read_text()
         except FileNotFoundError:
             return
         if found != _FORMAT:
             raise ValueError(
-                f"{self.path} holds {found.strip()[:80]!r}, which this version cannot read: "
-                "let the version that wrote it send it, or take another folder"
+                f"spool folder {self.path} holds {found.strip()[:80]!r}, which this version cannot read: "
+                "let the version that wrote it send it, or name another folder in spool"
             )
 
     def prepare(self) -> None:
         """Create what is not there; nobody else may look into it.
 
         Raises:
-            ValueError: it is a spool that this version cannot read.
-            OSError: it cannot be created.
+            ValueError: another version wrote the folder, and this version cannot read it.
+            OSError: the folder cannot be created or written to; the text names it and its owner.
 
         """
         self.check_format()
-        for folder in (self.path, self.queue, self.rejected):
-            folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-            if not os.access(folder, os.W_OK | os.X_OK):
-                raise PermissionError(errno.EACCES, "the spool must be able to write here", str(folder))
-        if not (self.path / "FORMAT").exists():
-            new = self.path / f"FORMAT.{os.getpid()}"
-            new.write_text(_FORMAT)
-            new.replace(self.path / "FORMAT")
+        with self._explaining():
+            for folder in (self.path, self.queue, self.rejected):
+                folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+                if not os.access(folder, os.W_OK | os.X_OK):
+                    raise PermissionError(errno.EACCES, os.strerror(errno.EACCES), str(folder))
+            if not (self.path / "FORMAT").exists():
+                new = self.path / f"FORMAT.{os.getpid()}"
+                new.write_text(_FORMAT)
+                new.replace(self.path / "FORMAT")
+
+    @contextmanager
+    def _explaining(self) -> Iterator[None]:
+        """Let an `OSError` name the folder, its owner, and the option that names the folder."""
+        try:
+            yield
+        except OSError as error:
+            place = Path(error.filename or self.path)
+            explained = type(error)(
+                f"spool folder {self.path} cannot be used: {error.strerror or error} at {place}. "
+                f"{_ownership(place)}. Let this user write there, or name another folder in spool"
+            )
+            explained.errno = error.errno
+            raise explained from error
 
     def size_bytes(self) -> int:
         """Return the size of all that waits and all that was refused."""
@@ -218,12 +240,12 @@ class SpoolFolder:
             for number in segments(journal):
                 path = segment_path(journal, number)
                 with suppress(OSError):
-                    stat = path.stat()
-                    yield _File(stat.st_mtime, stat.st_size, path, number)
+                    found = path.stat()
+                    yield _File(found.st_mtime, found.st_size, path, number)
         for path in self.rejected_files():
             with suppress(OSError):
-                stat = path.stat()
-                yield _File(stat.st_mtime, stat.st_size, path, None)
+                found = path.stat()
+                yield _File(found.st_mtime, found.st_size, path, None)
 
     def rejected_files(self) -> list[Path]:
         """Return the files with what was refused for good."""
@@ -281,3 +303,22 @@ def _segment_in_use(journal: Path) -> int | None:
 
 def _is_number(value: object) -> bool:
     return isinstance(value, (int, float)) and not isinstance(value, bool)
+
+
+def _ownership(path: Path) -> str:
+    """Say to whom a path belongs, or the nearest folder above it that exists, and who this process is."""
+    while True:
+        try:
+            found = path.stat()
+            break
+        except OSError:
+            path = path.parent
+    owner, user = _user_name(found.st_uid), _user_name(os.geteuid())
+    return f"{path} belongs to {owner}, mode {stat.S_IMODE(found.st_mode):04o}, and this process runs as {user}"
+
+
+def _user_name(number: int) -> str:
+    try:
+        return f"{pwd.getpwuid(number).pw_name} ({number})"
+    except KeyError:  # containers often run as users without a name
+        return f"user {number}"

@@ -9,6 +9,7 @@ from weakref import WeakSet
 
 from opentelemetry.sdk._logs import LogRecordProcessor
 
+from jupyter_otel_telemetry.describing import is_describing
 from jupyter_otel_telemetry.forks import after_fork_in_child
 from jupyter_otel_telemetry.metrics import DROP_REASON, ERROR_TYPE, observe_gauge, record_counters
 from jupyter_otel_telemetry.otlp.settings import ExporterOptions
@@ -61,7 +62,8 @@ class SpoolLogRecordProcessor(LogRecordProcessor):
     ) -> None:
         exporter = exporter or ExporterOptions()
         self._folder = SpoolFolder(SpoolOptions.of(spool))
-        self._folder.prepare()
+        if not is_describing():
+            self._folder.prepare()
         self._destination = exporter.destination()
         self._trouble = TroubleLog(lambda: _logger)
         self._store = Store(self._folder)
@@ -72,7 +74,8 @@ class SpoolLogRecordProcessor(LogRecordProcessor):
         after_fork_in_child(self, SpoolLogRecordProcessor._reset_in_child)
         _processors.add(self)
         _observe()
-        self._sender.start()
+        if not is_describing():
+            self._sender.start()
 
     def _reset(self) -> None:
         self._resource: tuple[Any, bytes] = (None, b"")
@@ -173,6 +176,9 @@ class SpoolLogRecordProcessor(LogRecordProcessor):
     def age_s(self) -> float:
         """Return how long the oldest record that this process is to send has been waiting."""
         return self._store.age_s()
+
+    def __str__(self) -> str:
+        return str(self._folder)
 
     def __repr__(self) -> str:
         return f"delivery to {self._destination}"

@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import json
+import logging
+import subprocess
+import sys
 import threading
 
 import pytest
@@ -134,6 +137,162 @@ class TestConfiguration:
         run("--schema", "event.yaml")
 
         assert {thread.name for thread in threading.enumerate()} == before
+
+
+WAITING = """
+import os
+from jupyter_otel_telemetry import EventLog, OTLPHandler
+
+log = EventLog(handlers=[OTLPHandler(endpoint="http://127.0.0.1:9", spool="spool")], allowed_schemas=["*"])
+log.register_schema({"$id": "https://example.org/a", "version": 1})
+log.record_event("https://example.org/a", 1, {"n": 1})
+os._exit(0)
+"""
+CONFIG_WITH_EFFECTS = """
+import logging, logging.handlers, sys, threading
+sys.path.insert(0, ".")
+import a_module_of_the_operator
+from opentelemetry.sdk._logs import LoggerProvider
+from jupyter_otel_telemetry import OTLPHandler
+from jupyter_otel_telemetry.otlp.settings import ExporterOptions
+from jupyter_otel_telemetry.spool import SpoolLogRecordProcessor
+
+provider = LoggerProvider(shutdown_on_exit=False)
+provider.add_log_record_processor(SpoolLogRecordProcessor("another", ExporterOptions(ENDPOINT)))
+handlers = [
+    OTLPHandler(endpoint=ENDPOINT, spool="spool"),
+    OTLPHandler(endpoint=ENDPOINT, spool="new", protocol="grpc"),
+    OTLPHandler(endpoint=ENDPOINT),
+    OTLPHandler(logger_provider=provider),
+    logging.FileHandler("file.jsonl", "w"),
+    logging.handlers.RotatingFileHandler("rotating.jsonl", maxBytes=1),
+    logging.handlers.TimedRotatingFileHandler("timed.jsonl"),
+    logging.handlers.WatchedFileHandler("watched.jsonl", delay=False),
+]
+threading.Thread(target=lambda: handlers.append(OTLPHandler(spool="in-a-thread"))).start()
+c.EventLogger.handlers = handlers
+c.EventLog.handlers = handlers
+"""
+
+
+def tree(folder):
+    """Return what one sees of a folder: names, sizes, times and contents."""
+    found = {}
+    for path in sorted(folder.rglob("*")):
+        stat = path.stat()
+        content = path.read_bytes() if path.is_file() else b""
+        found[str(path)] = stat.st_size, stat.st_mtime_ns, stat.st_mode, content
+    return found
+
+
+class TestEffects:
+    """There are none: whoever asks may not be who runs the program."""
+
+    @pytest.fixture
+    def configured(self, folder, otlp_receiver):
+        """Configurations beside a spool in which an event waits, for a receiver that is there."""
+        subprocess.run([sys.executable, "-c", WAITING], cwd=folder, check=True, timeout=60)
+        config = CONFIG_WITH_EFFECTS.replace("ENDPOINT", repr(otlp_receiver.endpoint))
+        (folder / "config.py").write_text(config)
+        (folder / "a_module_of_the_operator.py").write_text("")
+        handlers = [
+            {"class": "jupyter_otel_telemetry.OTLPHandler", "endpoint": otlp_receiver.endpoint, "spool": "spool"},
+            {"class": "logging.FileHandler", "filename": "file.jsonl"},
+            {"class": "logging.handlers.RotatingFileHandler", "filename": "rotating.jsonl"},
+        ]
+        (folder / "config.json").write_text(json.dumps({"EventLog": {"handlers": handlers, "allowed_schemas": [ID]}}))
+        return folder
+
+    @pytest.mark.parametrize("config", ["config.py", "config.json"])
+    def test_nothing_is_created_changed_or_sent(self, configured, otlp_receiver, config):
+        """Neither file nor folder nor thread; what waits goes on to wait."""
+        before, threads = tree(configured), {thread.name for thread in threading.enumerate()}
+        done = subprocess.run(
+            [
+                sys.executable,
+                "-m",
+                "jupyter_otel_telemetry.cli",
+                "explain",
+                "--config",
+                config,
+                "--schema",
+                "event.yaml",
+            ],
+            capture_output=True,
+            text=True,
+            check=True,
+            timeout=60,
+        )
+        run("--config", config, "--schema", "event.yaml")
+
+        assert "OTLPHandler" in done.stdout
+        assert tree(configured) == before
+        assert otlp_receiver.logs == []
+        assert {thread.name for thread in threading.enumerate()} == threads
+
+    @pytest.mark.parametrize(
+        "command", [["status"], ["status", "--json"], ["show"], ["show", "--rejected"], ["export"]]
+    )
+    def test_nothing_is_changed_in_a_spool(self, configured, otlp_receiver, command):
+        """By the commands that look into it."""
+        before = tree(configured)
+        result = CliRunner().invoke(app, ["spool", *command, "spool"])
+
+        assert (result.exit_code, tree(configured)) == (0, before)
+        assert otlp_receiver.logs == []
+
+    def test_handlers_work_again_afterwards(self, folder):
+        """Of the same process."""
+        (folder / "config.py").write_text("c.EventLog.handlers = []")
+        run("--config", "config.py", "--schema", "event.yaml")
+        logging.FileHandler(folder / "file.jsonl").close()
+
+        assert (folder / "file.jsonl").exists()
+
+    @pytest.mark.parametrize(
+        "arguments, message",
+        [
+            ("endpoint='collector:4318'", "OTLPHandler: endpoint 'collector:4318'"),
+            ("spool={'folder': 'x', 'size': 1}", "OTLPHandler: spool must be"),
+            ("spool='event.yaml'", "OTLPHandler: spool folder"),
+            (f"allowed_schemas={{{SERVER!r}: {{'withheld_properties': ['user_name']}}}}", "did you mean 'username'?"),
+        ],
+    )
+    def test_mistakes_of_handlers_are_found_all_the_same(self, folder, arguments, message):
+        """In one line, that of the hub."""
+        (folder / "config.py").write_text(
+            f"from jupyter_otel_telemetry import OTLPHandler\nc.EventLogger.handlers = [OTLPHandler({arguments})]"
+        )
+        output = run("--config", "config.py", exit_code=1)
+
+        assert output.startswith("Error: config.py: OTLPHandler")
+        assert message in output
+        assert len(output.splitlines()) == 1
+
+
+class TestPersonalData:
+    """Jupyter's own schemas say `personal-data: true`, and mark no property."""
+
+    def explained(self, folder, options):
+        config = f"""
+from jupyter_otel_telemetry import OTLPHandler
+c.EventLogger.handlers = [OTLPHandler(allowed_schemas={{{CONTENTS!r}: {options!r}}})]
+"""
+        (folder / "config.py").write_text(config)
+        [explanation] = json.loads(run("--config", "config.py", "--schema", CONTENTS, "--json"))
+        return explanation
+
+    def test_is_a_warning_where_every_property_is_recorded(self, folder):
+        """In both forms."""
+        [warning] = self.explained(folder, {})["warnings"]
+
+        assert warning.startswith("the schema says personal-data: true, and every property is recorded")
+        assert f"warning: {warning}" in run("--config", "config.py", "--schema", CONTENTS)
+
+    @pytest.mark.parametrize("option", ["withheld_properties", "allowed_properties"])
+    def test_is_none_where_an_option_is_about_properties(self, folder, option):
+        """Then somebody has thought of it."""
+        assert self.explained(folder, {option: ["path"]})["warnings"] == []
 
 
 class TestMistakes:

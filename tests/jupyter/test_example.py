@@ -12,7 +12,7 @@ from programs import Server, environment, event, http
 EXAMPLE = Path(__file__).resolve().parent.parent.parent / "examples" / "jupyter_server_extension"
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture
 def documented():
     """The configuration that its README shows."""
     text = (EXAMPLE / "README.md").read_text(encoding="utf-8")
@@ -28,6 +28,7 @@ def greet(started, otlp_receiver, tmp_path):
         server = started(Server, config, tmp_path / "server", env, environment("example"))
         answer = http.get(f"{server.url}/example-greeter?language=fr&token={server.token}", timeout=60)
         server.stop()
+        run.output = server.output
         return answer.json()
 
     return run
@@ -47,6 +48,17 @@ class TestExample:
         assert greet({}) == {"greeting": "bonjour"}
         assert otlp_receiver.logs == []
 
+    def test_mistake_in_the_configuration_costs_events_only(self, greet, documented, otlp_receiver):
+        """The feature works, and the log says why nothing is recorded."""
+        documented["EventLog"]["allowed_schemas"] = {
+            "https://example.org/events/greeting": {"witheld_properties": []}
+        }
+
+        assert greet(documented) == {"greeting": "bonjour"}
+        assert otlp_receiver.logs == []
+        assert "example_greeter records no events, as EventLog is configured wrongly" in greet.output
+        assert "did you mean 'withheld_properties'?" in greet.output
+
     def test_its_own_tests_pass(self, tmp_path):
         """They use our pytest plugin, in an environment that has nothing of ours but the package."""
         shutil.copytree(EXAMPLE / "tests", tmp_path / "tests")
@@ -56,4 +68,4 @@ class TestExample:
             command, cwd=tmp_path, env=env, capture_output=True, text=True, check=False, timeout=120
         )
 
-        assert "2 passed" in done.stdout, done.stdout + done.stderr
+        assert "3 passed" in done.stdout, done.stdout + done.stderr

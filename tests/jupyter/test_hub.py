@@ -3,13 +3,16 @@
 import hashlib
 import hmac
 import json
+import re
 import signal
 import socket
+import subprocess
 
 import pytest
-from programs import Hub, documented, event
+from programs import Hub, documented, environment, event
 
 SERVER_ACTION = "https://schema.jupyter.org/jupyterhub/events/server-action"
+NOWHERE = "http://127.0.0.1:9"
 CONTENTS = "https://events.jupyter.org/jupyter_server/contents_service/v1"
 CONFIG = documented("jupyterhub.md", "python").partition("c.JupyterHub")[0]  # the two lines that matter
 
@@ -58,6 +61,73 @@ class TestEvents:
         assert event(log) == {"action": "start", "servername": ""}
 
 
+MISTAKES = {
+    "endpoint='collector:4318'": "OTLPHandler: endpoint 'collector:4318' is",
+    "protocol='http/json'": "OTLPHandler: protocol 'http/json' is unknown; use one of",
+    "spool='/proc/events'": "OTLPHandler: spool folder /proc/events cannot be used: No such file or directory",
+    f"allowed_schemas={{{SERVER_ACTION!r}: {{'withheld_properties': ['user_name']}}}}": (
+        f"OTLPHandler allowed_schemas['{SERVER_ACTION}'] withheld_properties names 'user_name', "
+        "which that schema does not have; did you mean 'username'?"
+    ),
+    "allowed_schemas={'https://example.org/*': {'withheld': []}}": (
+        "OTLPHandler allowed_schemas['https://example.org/*'] has the unknown option 'withheld'; known are"
+    ),
+}
+
+
+class TestMistakes:
+    @pytest.mark.parametrize("version", [5, 6])
+    @pytest.mark.parametrize("arguments", MISTAKES)
+    def test_hub_does_not_start_and_says_why_in_its_last_line(self, tmp_path, version, arguments):
+        """With handler, option and remedy, in the hub's own form."""
+        (tmp_path / "jupyterhub_config.py").write_text(CONFIG.replace("OTLPHandler()", f"OTLPHandler({arguments})"))
+        programs = environment(f"hub{version}")
+        done = subprocess.run(
+            [programs / "jupyterhub"],
+            cwd=tmp_path,
+            env={"PATH": str(programs), "HOME": str(tmp_path), "LANG": "C.UTF-8"},
+            capture_output=True,
+            text=True,
+            check=False,
+            timeout=120,
+        )
+        last = done.stderr.splitlines()[-1]
+
+        assert done.returncode == 1
+        assert re.match(r"\[C .* JupyterHub application:\d+\] Bad config", last)
+        assert MISTAKES[arguments] in last
+
+
+class TestLogLines:
+    def line(self, hub, words):
+        return next((line for line in hub.output.splitlines() if words in line), None)
+
+    def test_one_says_what_goes_where(self, run_hub, tmp_path):
+        """At the start, with policy and spool, in the form of the hub's own lines."""
+        handler = (
+            f"OTLPHandler(spool={str(tmp_path / 'events')!r}, headers={{'authorization': 'Bearer a-secret'}}, "
+            f"allowed_schemas={{{SERVER_ACTION!r}: {{'withheld_properties': ['username']}}}})"
+        )
+        hub = run_hub(CONFIG.replace("OTLPHandler()", handler), "http://name:a-secret@127.0.0.1:9")
+        line = self.line(hub, "sending")
+
+        assert re.match(r"\[I \d{4}-\d\d-\d\d [\d:.]+ jupyter_otel_telemetry\.export\.startup startup:\d+\] ", line)
+        assert line.endswith(
+            f"sending events of {SERVER_ACTION} (withheld username) "
+            f"to http://127.0.0.1:9 (http/protobuf), spool {tmp_path / 'events'}"
+        )
+        assert "a-secret" not in hub.output
+
+    def test_outage_is_told_in_the_form_of_the_hub(self, run_hub, tmp_path):
+        """With time, level and logger."""
+        hub = run_hub(CONFIG.replace("OTLPHandler()", f"OTLPHandler(spool={str(tmp_path / 'events')!r})"), NOWHERE)
+        hub.start_server()
+        hub.wait_until(lambda: self.line(hub, "records wait in"), "the outage is told")
+
+        line = self.line(hub, "records wait in")
+        assert re.match(r"\[E \d{4}-\d\d-\d\d [\d:.]+ jupyter_otel_telemetry\.\S+ \w+:\d+\] ", line)
+
+
 class TestEnd:
     @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
     def test_what_was_emitted_before_arrives(self, run_hub, otlp_receiver, number):
@@ -84,7 +154,7 @@ class TestSpool:
     def test_killed_hub_loses_nothing(self, run_hub, otlp_receiver, tmp_path):
         """Not even while its collector is down: the next one sends what it has left."""
         config = documented("jupyterhub.md", "python nothing lost").replace("/var/lib/jupyterhub", str(tmp_path))
-        hub = run_hub(config, "http://127.0.0.1:9")
+        hub = run_hub(config, NOWHERE)
         hub.start_server()
         hub.kill()
         run_hub(config, otlp_receiver.endpoint)
@@ -127,7 +197,7 @@ class TestUsersServers:
                     }
                 )
             )
-        hub = run_hub(self.config(tmp_path), "http://127.0.0.1:9")
+        hub = run_hub(self.config(tmp_path), NOWHERE)
         for name in servers:
             hub.start_server("ada", name)
             data = {"schema_id": CONTENTS, "version": "1", "data": {"action": "get", "path": name}}
@@ -146,7 +216,7 @@ class TestUsersServers:
         """The handler in a user's server, without the extension."""
         (tmp_path / "jupyter_server_config.py").write_text(CONFIG)
         environment = {"JUPYTER_CONFIG_DIR": str(tmp_path), "OTEL_EXPORTER_OTLP_ENDPOINT": otlp_receiver.endpoint}
-        hub = run_hub(f"c.Spawner.environment = {environment!r}", "http://127.0.0.1:9")
+        hub = run_hub(f"c.Spawner.environment = {environment!r}", NOWHERE)
         hub.start_server()
         hub.call_server("GET", "contents")
         hub.stop_server()

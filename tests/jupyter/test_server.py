@@ -1,6 +1,7 @@
 """A real Jupyter Server with the extension, and with the handler alone."""
 
 import json
+import re
 import signal
 import subprocess
 from concurrent.futures import ThreadPoolExecutor
@@ -33,6 +34,15 @@ def _jupyter_server_extension_points():
 
 def _load_jupyter_server_extension(serverapp):
     serverapp.web_app.add_handlers(".*$", [("/late", Late)])
+"""
+EARLY_EXTENSION = f"""
+def _jupyter_server_extension_points():
+    return [{{"module": "early_extension"}}]
+
+def _load_jupyter_server_extension(serverapp):
+    schema = {{"$id": {LATE_ID!r}, "version": "1", "properties": {{"when": {{"type": "string"}}}}}}
+    serverapp.event_logger.register_event_schema(schema)
+    serverapp.event_logger.emit(schema_id={LATE_ID!r}, data={{"when": "loaded"}})
 """
 NOTEBOOK = {"type": "notebook", "content": {"cells": [], "metadata": {}, "nbformat": 4, "nbformat_minor": 5}}
 
@@ -228,8 +238,16 @@ class TestLogLine:
         """One line when the server starts."""
         (line,) = [line for line in server.output.splitlines() if "sending" in line]
 
-        assert line.endswith(f"jupyter_otel_telemetry: sending all events to {receiver.endpoint} (http/protobuf)")
+        assert re.match(r"\[I \S+ \S+ jupyter_otel_telemetry\.export\.startup\] sending all events, ", line)
+        assert line.endswith(f"no property withheld, to {receiver.endpoint} (http/protobuf), without spool")
         assert "a-secret" not in server.output
+
+    def test_warns_of_schemas_that_say_personal_data(self, server):
+        """Jupyter Server's own three, of whose properties no option says anything."""
+        (line,) = [line for line in server.output.splitlines() if "personal-data" in line]
+
+        assert re.match(r"\[W \S+ \S+ jupyter_otel_telemetry\.export\.startup\] ", line)
+        assert f"every property of their events is sent: {CONTENTS}, {GATEWAY}, {KERNELS}; name" in line
 
 
 @pytest.fixture
@@ -271,6 +289,33 @@ class TestLateSchema:
         assert (event(own), event(front_end)) == ({"from": "extension"}, {"from": "front end"})
         assert own.event_name == front_end.event_name == LATE_ID
         assert ("jupyter.origin" in own.attributes, "jupyter.origin" in front_end.attributes) == (False, True)
+
+
+class TestEarlyEvents:
+    def test_of_other_extensions_arrive(self, run_server, otlp_receiver, tmp_path):
+        """Those that one emits while it is loaded, which by its name is before ours."""
+        (tmp_path / "early_extension.py").write_text(EARLY_EXTENSION)
+        names = ["jupyter_otel_telemetry", "early_extension"]
+        config = {"ServerApp": {"jpserver_extensions": dict.fromkeys(names, True)}}
+        server = run_server(config, PYTHONPATH=str(tmp_path))
+        server.stop()
+
+        assert [event(log) for log in otlp_receiver.wait_for(1)] == [{"when": "loaded"}]
+
+
+class TestHandlerAndExtension:
+    def test_send_every_event_once(self, run_server, otlp_receiver):
+        """The extension sees the handler, adds none, and says so; it still marks events of front ends."""
+        config = documented("jupyter-server.md", "python")
+        server = run_server(f"c.ServerApp.jpserver_extensions = {{'jupyter_otel_telemetry': True}}\n{config}")
+        data = {"action": "save", "path": "made-up.ipynb"}
+        server.do("POST", "events", json={"schema_id": CONTENTS, "version": "1", "data": data})
+        server.stop()
+        logs = otlp_receiver.wait_for(1)
+
+        assert [log.attributes["jupyter.origin"] for log in logs if event(log) == data] == ["events_api"]
+        assert f"holds an OTLPHandler already, which sends to {otlp_receiver.endpoint}" in server.output
+        assert server.output.count("sending all events") == 1
 
 
 class TestManyAtOnce:
@@ -326,7 +371,7 @@ class TestConfiguration:
         server.stop()
         save, *_, shutdown = otlp_receiver.wait_for(3)
 
-        assert f"sending events of {KERNELS}, {CONTENTS} to" in server.output
+        assert f"sending events of {KERNELS}, {CONTENTS} (withheld path, source_path) to" in server.output
         assert {log.event_name for log in otlp_receiver.logs} == {KERNELS, CONTENTS}
         assert {name for log in otlp_receiver.logs if log.event_name == CONTENTS for name in event(log)} == {"action"}
         assert event(shutdown)["action"] == "shutdown"
@@ -338,7 +383,7 @@ class TestConfiguration:
         server.do("PUT", "contents/a.ipynb", json=NOTEBOOK)
         server.stop()
 
-        assert "wrong: OTelTelemetry has no option 'allowed_schema'; did you mean" in server.output
+        assert "wrongly: OTelTelemetry has no option 'allowed_schema'; did you mean" in server.output
         assert otlp_receiver.logs == []
 
 

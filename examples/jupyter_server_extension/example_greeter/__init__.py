@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 from jupyter_server.base.handlers import APIHandler
 from jupyter_server.utils import url_path_join
 from tornado import web
+from traitlets import TraitError
 
 from jupyter_otel_telemetry import EventLog
 
@@ -44,8 +45,21 @@ def _jupyter_server_extension_points() -> list[dict[str, str]]:
 
 
 def _load_jupyter_server_extension(serverapp: ServerApp) -> None:
-    # The operator configures it beside the server: c.EventLog.handlers, c.EventLog.allowed_schemas.
-    event_log = EventLog(parent=serverapp)
-    event_log.register_schemas(Path(__file__).parent / "schemas")
     route = url_path_join(serverapp.base_url, "example-greeter")
-    serverapp.web_app.add_handlers(".*$", [(route, GreetingHandler, {"event_log": event_log})])
+    serverapp.web_app.add_handlers(".*$", [(route, GreetingHandler, {"event_log": make_event_log(serverapp)})])
+
+
+def make_event_log(serverapp: ServerApp) -> EventLog:
+    """Make the event log. If its configuration is wrong, log that and record nothing: the extension still greets."""
+    try:
+        # The operator configures it beside the server: c.EventLog.handlers, c.EventLog.allowed_schemas.
+        return with_schemas(EventLog(parent=serverapp, on_invalid="log"))
+    except (TraitError, ValueError) as error:
+        serverapp.log.warning("example_greeter records no events, as EventLog is configured wrongly: %s", error)
+        return with_schemas(EventLog(on_invalid="log"))
+
+
+def with_schemas(event_log: EventLog) -> EventLog:
+    """Register the schemas of this package."""
+    event_log.register_schemas(Path(__file__).parent / "schemas")
+    return event_log

@@ -25,6 +25,24 @@ async def test_greeting_is_recorded(jp_fetch, event_sink):
     assert 0 <= event["duration_ms"] < 10_000
 
 
+class TestMistakeInTheConfiguration:
+    """Events are worth less than what the extension is for."""
+
+    @pytest.fixture
+    def jp_server_config(self):
+        """Name an option that does not exist."""
+        return {
+            "ServerApp": {"jpserver_extensions": {"example_greeter": True}},
+            "EventLog": {"allowed_schemas": {"https://example.org/events/greeting": {"nonsense": []}}},
+        }
+
+    async def test_costs_events_only(self, jp_fetch):
+        """The extension greets all the same."""
+        answer = await jp_fetch("example-greeter")
+
+        assert json.loads(answer.body) == {"greeting": "hello"}
+
+
 async def test_unknown_language_is_not_recorded(jp_fetch, event_sink):
     """Nobody was greeted."""
     with pytest.raises(HTTPClientError, match="400"):

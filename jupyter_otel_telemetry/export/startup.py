@@ -1,0 +1,52 @@
+"""The lines that a handler logs when it begins to take events: which events go where, and what they may give away."""
+
+from __future__ import annotations
+
+import logging
+from typing import TYPE_CHECKING
+
+from jupyter_otel_telemetry.hostlog import log_to_host
+from jupyter_otel_telemetry.schemas.installed import personal_schema_ids
+
+if TYPE_CHECKING:
+    from jupyter_otel_telemetry.privacy.policy import Policy
+
+__all__ = ["log_summary", "log_withheld_whole"]
+
+_logger = logging.getLogger(__name__)
+
+
+def log_summary(policy: Policy | None, destination: str, spool: object) -> None:
+    """Log which events a handler sends where, with which policy and spool; warn of those marked as personal."""
+    events = "all events, no property withheld," if policy is None else policy.summary()
+    log_to_host(_logger, "sending %s to %s, %s", events, destination, spool or "without spool")
+    if personal := _sent_whole(policy):
+        _logger.warning(
+            "these schemas say personal-data: true, and every property of their events is sent: %s; name properties "
+            'in allowed_schemas to withhold, pseudonymize or knowingly allow them: {"%s": {"withheld_properties": '
+            "[…]}}; `jupyter otel-telemetry explain` lists them",
+            ", ".join(personal),
+            personal[0],
+        )
+
+
+def log_withheld_whole(policy: Policy, schema_id: str, lacking: list[str]) -> None:
+    """Log that an event is withheld whole, since properties that an option names may be misspelt."""
+    _logger.error(
+        "an event of %s is withheld whole: it lacks %s, which %s[%r] names, no earlier event had that, and no "
+        "installed package ships the schema; further ones are counted, not logged. If the name is misspelt, correct "
+        "it. If the property is optional, its first event ends this; an id with * is not checked",
+        schema_id,
+        ", ".join(map(repr, lacking)),
+        policy.where,
+        policy.entry_for(schema_id),
+    )
+
+
+def _sent_whole(policy: Policy | None) -> list[str]:
+    """Return the schemas marked as personal whose events are sent without an option about their properties."""
+    return [
+        schema_id
+        for schema_id in personal_schema_ids()
+        if policy is None or (policy.entry_for(schema_id) is not None and not policy.names_properties_of(schema_id))
+    ]

@@ -1,0 +1,69 @@
+"""Messages of this package in the log of a traitlets application, which gives handlers to its own logger only."""
+
+import subprocess
+import sys
+
+import pytest
+
+PROGRAM = """
+import logging
+from traitlets.config import Application
+from jupyter_otel_telemetry import EventLog, OTLPHandler
+{before}
+EventLog(handlers=[OTLPHandler(endpoint="http://me:a-secret@127.0.0.1:9")])
+logging.getLogger("jupyter_otel_telemetry.anything").warning("a warning")
+"""
+APPLICATION = "app = Application.instance(log_format='%(levelname)s %(name)s %(message)s', log_level={level!r})\n"
+SENDING = "sending all events, no property withheld, to http://127.0.0.1:9 (http/protobuf), without spool"
+
+
+def lines(before=""):
+    done = subprocess.run(
+        [sys.executable, "-c", PROGRAM.format(before=before)], capture_output=True, text=True, check=True, timeout=60
+    )
+    return done.stderr.splitlines()
+
+
+class TestHostLog:
+    def test_application_shows_our_messages_as_its_own(self):
+        """With level and logger name, and its start line at INFO."""
+        assert lines(APPLICATION.format(level="INFO")) == [
+            f"INFO jupyter_otel_telemetry.export.startup {SENDING}",
+            "WARNING jupyter_otel_telemetry.anything a warning",
+        ]
+
+    @pytest.mark.parametrize("level, expected", [("WARN", 1), ("CRITICAL", 0)])
+    def test_its_level_counts(self, level, expected):
+        """What it would not show of its own is not shown of ours."""
+        assert len(lines(APPLICATION.format(level=level))) == expected
+
+    def test_without_application_all_is_as_logging_has_it(self):
+        """Warnings on stderr as they are, and nothing at INFO."""
+        assert lines() == ["a warning"]
+
+    @pytest.mark.parametrize("logger", ["", "jupyter_otel_telemetry"])
+    def test_whoever_configures_logging_gets_each_message_once(self, logger):
+        """At the place and level that they chose."""
+        handler = f"""
+handler = logging.StreamHandler()
+handler.setFormatter(logging.Formatter("mine %(message)s"))
+logging.getLogger({logger!r}).addHandler(handler)
+"""
+        assert lines(APPLICATION.format(level="INFO") + handler) == ["mine a warning"]
+
+    def test_level_of_ours_is_respected(self):
+        """Somebody may want no line at the start."""
+        quiet = "logging.getLogger('jupyter_otel_telemetry').setLevel('ERROR')\n"
+
+        assert lines(APPLICATION.format(level="INFO") + quiet) == []
+
+    def test_each_handler_says_it_once(self):
+        """Also one that several event logs have."""
+        twice = """
+from jupyter_events import EventLogger
+handler = OTLPHandler(endpoint="http://127.0.0.1:9")
+EventLog(handlers=[handler]), EventLog(handlers=[handler]), EventLogger().register_handler(handler)
+"""
+        found = lines(APPLICATION.format(level="INFO") + twice)
+
+        assert len([line for line in found if "sending all events" in line]) == 2  # one is that of PROGRAM
