@@ -11,7 +11,11 @@ from dataclasses import dataclass, field
 from functools import cached_property
 from typing import TYPE_CHECKING, Any, Final
 
-from jupyter_otel_telemetry.schemas.validation import matches
+from jupyter_otel_telemetry.schemas.engine import Matcher
+
+def matches(p,n):
+    return Matcher(p).matches(n)
+
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
