@@ -37,7 +37,7 @@ PLACES = {
     "an object": ({"properties": {"a": {**PII, "properties": {"b": {}}}}}, {"a": {"b": X}}, {"a": None}),
     "the whole event": ({**PII, "properties": {"a": {}}}, {"a": X, "secret name": X}, {"a": None}),
     "items": ({"properties": {"a": {"items": PII}}}, {"a": [X, X]}, {"a": [None, None]}),
-    "items of items": ({"properties": {"a": {"items": {"items": PII}}}}, {"a": [[X], 1]}, {"a": [[None], 1]}),
+    "items of items": ({"properties": {"a": {"items": {"items": PII}}}}, {"a": [[X], X]}, {"a": [[None], None]}),
     "a property of items": (
         {"properties": {"a": {"items": {"properties": {"b": PII}}}}},
         {"a": [{"b": X, "c": 1}]},
