@@ -147,11 +147,11 @@ class TestVerdict:
         assert {case.place for case in excepted} == needed
 
     def test_is_explained(self, cases):
-        """The explanation of nearly every invalid instance names a rule."""
+        """A rule is named for every invalid instance, except below a reference to a schema of another draft."""
         vague = [
             f"{case.place}, {case.description}, {test['description']}"
             for case in cases
-            if not case.is_excepted()
+            if not case.is_excepted() and "cross-draft" not in case.place
             for test in case.tests
             if not test["valid"] and "not found" in case.reason(test["data"])
         ]

@@ -33,8 +33,8 @@ class Subschema:
     """What one subschema says of the values it applies to, and which subschemas apply to what lies below them.
 
     Subschemas are known by their number. `where` is a URI reference to this one. `additional` is None where no
-    keyword says that properties which are not described may stand there. `unevaluated` does not speak of the names
-    in `evaluated`, `rest` not of the items before `rest_begins`.
+    keyword says that properties which are not described may stand there. Those `dynamic` are in place for some events
+    only. `unevaluated` does not speak of the names in `evaluated`, `rest` not of the items before `rest_begins`.
     """
 
     number: int
@@ -44,6 +44,7 @@ class Subschema:
     types: tuple[str, ...] = ()
     in_place: set[int] = field(default_factory=set)
     conjoined: set[int] = field(default_factory=set)
+    dynamic: set[int] = field(default_factory=set)
     of_the_whole: set[int] = field(default_factory=set)
     properties: dict[str, Numbers] = field(default_factory=dict)
     patterns: dict[str, Numbers] = field(default_factory=dict)
@@ -75,6 +76,10 @@ class Subschema:
         yield from self.patterns.values()
         yield from self.prefix
         yield from (self.additional or NO_NUMBERS, self.unevaluated, self.rest, self.every_item)
+
+    def held(self) -> set[int]:
+        """Return all that applies to a value or to anything below it."""
+        return self.in_place.union(self.of_the_whole, *self.below())
 
     def of_property(self, name: str, matches: Callable[[str, str], bool | None]) -> Numbers:
         """Return what applies to a property of this name, or may apply where `matches` returns None."""

@@ -62,6 +62,8 @@ class SchemaDocuments:
 
     def entered(self, subschema: Document, resolver: Resolver[Any]) -> Resolver[Any]:
         """Return what resolves the references in a subschema, which may have a base URI of its own."""
+        if "$id" not in subschema and "id" not in subschema:
+            return resolver
         try:
             return resolver.in_subresource(_specification(self.root).create_resource(subschema))
         except (AttributeError, TypeError):  # as in _id_of
@@ -145,12 +147,14 @@ def _references(document: Document) -> Iterator[tuple[Path, str, str]]:
 
 def _with_bases(document: Document) -> Iterator[tuple[Path, str, Document]]:
     """Yield every subschema with its path and its base URI."""
-    bases: dict[Path, str] = {}
+    bases: dict[Path, str] = {(): str(document.get("$id") or "")}
     for path, subschema in walk(document):
-        parent = next((bases[path[:n]] for n in range(len(path) - 1, -1, -1) if path[:n] in bases), "")
-        own = _id_of(document, subschema) if path else document.get("$id")
-        bases[path] = urljoin(parent, own) if own else parent
-        yield path, bases[path], subschema
+        base = bases[()]
+        if len(bases) > 1:
+            base = next(bases[path[:end]] for end in range(len(path), -1, -1) if path[:end] in bases)
+        if path and ("$id" in subschema or "id" in subschema) and (own := _id_of(document, subschema)):
+            base = bases[path] = urljoin(base, own)
+        yield path, base, subschema
 
 
 def _id_of(document: Document, subschema: Document) -> str | None:

@@ -46,9 +46,9 @@ class CompiledSchema:
     @cached_property
     def flags(self) -> SchemaFlags:
         """What the schema flags, and, if nothing, all the same what it describes."""
-        from jupyter_otel_telemetry.schemas.flag_reading import read_flags  # noqa: PLC0415 - see _compiled
+        from jupyter_otel_telemetry.schemas.flag_reading import read_flags, read_subschemas  # noqa: PLC0415 - see _compiled
 
-        return self.event_type.flags or read_flags(self.documents)
+        return self.event_type.flags or read_flags(*read_subschemas(self.documents))
 
 
 class Schemas(Mapping[Key, Schema]):
@@ -173,15 +173,22 @@ def _references(schema: Schema) -> list[str]:
 
 
 def _compiled(schema: Schema, schemas: Mapping[Key, Schema]) -> CompiledSchema:
-    from jupyter_otel_telemetry.schemas.flag_reading import mentions_flags, read_flags  # noqa: PLC0415 - as above
+    import jsonschema  # noqa: PLC0415
+
+    from jupyter_otel_telemetry.schemas.effort import excessive_effort  # noqa: PLC0415 - as above
+    from jupyter_otel_telemetry.schemas.flag_reading import mentions_flags, read_flags, read_subschemas  # noqa: PLC0415
     from jupyter_otel_telemetry.schemas.references import SchemaDocuments  # noqa: PLC0415
     from jupyter_otel_telemetry.schemas.validation import EventValidator  # noqa: PLC0415
 
+    name = f"schema {schema.id!r} version {schema.version}"
     documents = SchemaDocuments(schema.document, _needed_documents(schema, schemas))
-    flags = read_flags(documents) if any(mentions_flags(document) for document in documents) else None
+    subschemas, root = read_subschemas(documents)
+    if problem := excessive_effort(subschemas, root):
+        raise jsonschema.SchemaError(f"{name} is too tangled to be applied: {problem}; use fewer references")
+    flags = read_flags(subschemas, root) if any(mentions_flags(document) for document in documents) else None
     return CompiledSchema(
         schema=schema,
-        validator=EventValidator(documents, f"schema {schema.id!r} version {schema.version}"),
+        validator=EventValidator(documents, name),
         event_type=replace(schema.event_type, flags=flags),
         documents=documents,
     )
