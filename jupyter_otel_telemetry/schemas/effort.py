@@ -9,12 +9,14 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final
 
+import jsonschema
+
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
 
     from jupyter_otel_telemetry.schemas.flags import Numbers, Subschema
 
-__all__ = ["excessive_effort"]
+__all__ = ["check_effort"]
 
 MAX_APPLICATIONS: Final = 100_000
 """Applications of subschemas to the values on any one path into an event, recursive references followed once."""
@@ -22,8 +24,18 @@ MAX_CHAIN: Final = 50
 """Subschemas that apply to one value by each other."""
 
 
-def excessive_effort(subschemas: list[Subschema], root: Numbers) -> str | None:
-    """Describe why a schema could make unbounded work, or return None if it cannot."""
+def check_effort(subschemas: list[Subschema], root: Numbers, name: str) -> None:
+    """Check that a schema, which messages call `name`, makes bounded work only.
+
+    Raises:
+        jsonschema.SchemaError: it could make more.
+
+    """
+    if problem := _chain_problem(subschemas) or _cost_problem(subschemas, root):
+        raise jsonschema.SchemaError(f"{name} is too tangled to be applied: {problem}; use fewer references")
+
+
+def _chain_problem(subschemas: list[Subschema]) -> str | None:
     chains: dict[int, int] = {}
     for number in _post_order(range(len(subschemas)), lambda number: subschemas[number].in_place):
         subschema = subschemas[number]
@@ -32,6 +44,10 @@ def excessive_effort(subschemas: list[Subschema], root: Numbers) -> str | None:
         chains[number] = 1 + max((chains.get(inner, 0) for inner in subschema.in_place), default=0)
         if chains[number] > MAX_CHAIN:
             return f"at {subschema.where}, more than {MAX_CHAIN} subschemas apply to one value by each other"
+    return None
+
+
+def _cost_problem(subschemas: list[Subschema], root: Numbers) -> str | None:
     costs: dict[int, int] = {}
 
     def cost(numbers: Iterable[int]) -> int:

@@ -13,8 +13,6 @@ from jupyter_otel_telemetry.schemas.flags import NO_NUMBERS, Numbers, SchemaFlag
 from jupyter_otel_telemetry.schemas.schema import are_categories
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
-
     from referencing._core import Resolver  # which has no public name
 
     from jupyter_otel_telemetry.schemas.references import SchemaDocuments
@@ -124,26 +122,36 @@ class _Keywords:
             return {}
         return {name: self.numbers(item, keyword, name) for name, item in items.items()}
 
-    def targets(self, keyword: str, reference: str) -> Iterator[Numbers]:
-        """Yield what a reference may reach."""
-        documents, numbers_of = self._reader.documents, self._reader.numbers_of
+    def target(self, reference: str) -> Numbers:
+        """Return what a reference reaches, however an event leads there."""
         try:
             found = self.resolver.lookup(reference)
         except (Unresolvable, AttributeError, TypeError, ValueError):
-            # In a place that the draft does not take for a schema, where nobody has looked.
-            self.subschema.pii = True
-        else:
-            yield numbers_of(found.contents, found.resolver, reference)
-        if keyword != "$ref":  # it may mean another place, depending on the way that led here
-            for target, resolver in documents.dynamic_targets(keyword, reference):
-                yield numbers_of(target, resolver, reference)
+            if self._reader.documents.other_targets(reference, self.resolver) is None:
+                # In a place that the draft does not take for a schema, where nobody has looked.
+                self.subschema.pii = True
+            return NO_NUMBERS
+        return self._reader.numbers_of(found.contents, found.resolver, reference)
+
+    def further_targets(self, keyword: str, reference: str) -> Numbers:
+        """Return what a reference may reach: in other versions, or depending on the way that led here."""
+        documents = self._reader.documents
+        targets = documents.other_targets(reference, self.resolver) or []
+        if keyword != "$ref":
+            targets += documents.dynamic_targets(keyword, reference)
+        return NO_NUMBERS.union(*(self._reader.numbers_of(*target, reference) for target in targets))
 
 
 def _read_reference(keywords: _Keywords, keyword: str, reference: Any) -> None:
+    if not isinstance(reference, str):
+        return
     subschema = keywords.subschema
-    for numbers in keywords.targets(keyword, reference) if isinstance(reference, str) else ():
-        subschema.in_place |= numbers
-        (subschema.conjoined if keyword == "$ref" else subschema.dynamic).update(numbers)
+    certain, further = keywords.target(reference), keywords.further_targets(keyword, reference)
+    subschema.in_place |= certain | further
+    if keyword == "$ref":
+        subschema.conjoined |= certain
+    else:
+        subschema.dynamic |= certain | further
 
 
 def _read_branch(keywords: _Keywords, keyword: str, value: Any) -> None:

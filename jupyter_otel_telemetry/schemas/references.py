@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from copy import deepcopy
+from contextlib import suppress
+from copy import copy, deepcopy
 from typing import TYPE_CHECKING, Any, Final
 from urllib.parse import urldefrag, urljoin
 
@@ -15,7 +16,7 @@ from jupyter_otel_telemetry.jsondata import json_pointer
 from jupyter_otel_telemetry.schemas.schema import Path, validator_class, walk
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
+    from collections.abc import Iterator, Mapping, Sequence
 
     from referencing import Registry, Resource
     from referencing._core import Resolver  # which has no public name
@@ -45,12 +46,30 @@ class SchemaDocuments:
         self.registry: Registry[Any] = METASCHEMAS.with_resources(
             (uri, _resource(found)) for uri, found in [*self.needed.items(), *_own_name(self.root)]
         ).crawl()
+        self._others: dict[str, list[tuple[Document, Registry[Any]]]] = {}
         for found in self:
             _check_references(found, self.registry)
 
     def __iter__(self) -> Iterator[Document]:
         yield self.root
         yield from self.needed.values()
+
+    def with_others(self, others: Mapping[str, Sequence[Document]]) -> SchemaDocuments:
+        """Return these and other versions of what they reach, of which only flags count, by their URIs."""
+        found = copy(self)
+        found._others = {
+            uri: [
+                (other, self.registry.with_resource(uri, _resource(other)).crawl()) for other in map(_prepared, versions)
+            ]
+            for uri, versions in others.items()
+        }
+        return found
+
+    def with_all_versions(self) -> Iterator[Document]:
+        """Yield the documents, also the other versions."""
+        yield from self
+        for versions in self._others.values():
+            yield from (document for document, _ in versions)
 
     def by_uri(self) -> list[tuple[str, Document]]:
         """Return every document with its URI."""
@@ -69,22 +88,35 @@ class SchemaDocuments:
         except (AttributeError, TypeError):  # as in _id_of
             return resolver
 
+    def other_targets(self, reference: str, resolver: Resolver[Any]) -> list[tuple[Any, Resolver[Any]]] | None:
+        """Return what a reference reaches in other versions, or None if it reaches no registered schema by its id."""
+        uri, fragment = urldefrag(urljoin(resolver._base_uri, reference))  # noqa: SLF001 - has no public name
+        if reference.startswith("#") or uri not in self._others:
+            return None
+        targets = []
+        for _, registry in self._others[uri]:
+            with suppress(Unresolvable, AttributeError, TypeError, ValueError):  # not every version has the place
+                found = registry.resolver(uri).lookup(f"#{fragment}")
+                targets.append((found.contents, found.resolver))
+        return targets
+
     def dynamic_targets(self, keyword: str, reference: str) -> Iterator[tuple[Document, Resolver[Any]]]:
         """Yield whatever a `$dynamicRef` or `$recursiveRef` can mean, depending on the way that led to it."""
         anchor: tuple[str, object] = ("$recursiveAnchor", True)
         if keyword == "$dynamicRef":
             anchor = ("$dynamicAnchor", reference.partition("#")[2])
-        for document in self:
+        others = [other for versions in self._others.values() for other in versions]
+        for document, registry in [*((document, self.registry) for document in self), *others]:
             for _, base, subschema in _with_bases(document):
                 if anchor in subschema.items():
-                    yield subschema, self.registry.resolver(base)
+                    yield subschema, registry.resolver(base)
 
     @property
     def are_all_2020_12(self) -> bool:
         """Whether all is of the draft in which `items` begins after `prefixItems`, embedded schemas too."""
         return all(
             _specification(subschema) is DRAFT202012
-            for document in self
+            for document in self.with_all_versions()
             for path, subschema in walk(document)
             if not path or "$schema" in subschema
         )

@@ -8,7 +8,7 @@ import uuid
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from difflib import get_close_matches
-from functools import cache
+from functools import cache, cached_property
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 from jupyter_otel_telemetry.jsondata import NotJSONError, is_mapping, json_copy, json_pointer
@@ -130,6 +130,14 @@ class Schema:
     def key(self) -> tuple[str, str]:
         """The id and the version as text, which together name the schema."""
         return self.id, self.version
+
+    @cached_property
+    def references(self) -> list[str]:
+        """The URIs of other documents that its `$ref`s name; raises a jsonschema.SchemaError for one that is broken."""
+        # Imported late, as jsonschema is: see _known_dialects.
+        from jupyter_otel_telemetry.schemas.references import external_references  # noqa: PLC0415
+
+        return external_references(self.document)
 
 
 def parse_schema(schema: Any) -> Schema:
