@@ -137,13 +137,14 @@ class TestFlags:
 # ---- any schemas ----
 
 IDS = [ID, USER, "https://example.org/name"]
-targets = st.sampled_from(["user", "name", "server-action", "user#/definitions/d", "name#/definitions/d", "#/definitions/d"])
+TARGETS = ["user", "user", "name", "server-action", "user#/definitions/d", "name#/definitions/d", "#/definitions/d"]
 
 
 def subschemas():
     leaves = st.sampled_from(
         [{}, {"pii": True}, {"categories": ["c"]}, {"type": "string"}, {"type": ["object", "array"]}]
-    ) | st.builds(lambda target: {"$ref": target}, targets)
+        + [{"$ref": target} for target in TARGETS]
+    )
     return st.recursive(
         leaves,
         lambda some: st.one_of(
@@ -169,7 +170,8 @@ def documents(*ids, versions=("1", "v2", "10")):
         st.sampled_from(versions),
         st.one_of(
             st.builds(lambda a, b: {"properties": {"a": a, "b": b}}, subschemas(), subschemas()),
-            st.builds(lambda a: {"properties": {"a": {}}, "additionalProperties": a}, subschemas()),
+            st.builds(lambda b: {"properties": {"a": {"$ref": "user"}, "b": b}}, subschemas()),
+            st.builds(lambda a: {"additionalProperties": a}, subschemas()),
         ),
         subschemas(),
     )
@@ -179,10 +181,10 @@ first_documents = st.tuples(*(documents(schema_id, versions=["1"]) for schema_id
 later_documents = st.lists(documents(*IDS), min_size=1, max_size=4)
 values = st.recursive(
     st.sampled_from(["x", 1]),
-    lambda some: st.lists(some, max_size=2) | st.dictionaries(st.sampled_from("ab"), some, max_size=2),
+    lambda some: st.lists(some, max_size=2) | st.dictionaries(st.sampled_from("ab"), some, min_size=1, max_size=2),
     max_leaves=5,
 )
-events = st.lists(st.dictionaries(st.sampled_from("abz"), values, max_size=3), min_size=1, max_size=3)
+events = st.lists(st.dictionaries(st.sampled_from("abz"), values, min_size=1, max_size=3), min_size=1, max_size=3)
 
 
 def outcome(log, event):
