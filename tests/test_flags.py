@@ -7,10 +7,11 @@ from itertools import pairwise
 
 import pytest
 from builders import ID
-from jsonschema import ValidationError
+from jsonschema import SchemaError, ValidationError
 
 from jupyter_otel_telemetry import EventLog
-from jupyter_otel_telemetry.schemas import flag_reading, references
+from jupyter_otel_telemetry.schemas import flag_reading, flags, references
+from jupyter_otel_telemetry.schemas.engine import Matcher
 from jupyter_otel_telemetry.testing import EventSink
 
 PII = {"pii": True}
@@ -325,6 +326,47 @@ class TestHostileSchema:
         event_log.register_schema({"$id": ID, "version": 1, **schema})
         with pytest.raises(ValidationError, match="at /c/s, the value violates pattern"):
             event_log.record_event(ID, 1, {"c": {"s": "a" * 60 + "!"}})  # would take longer than anybody lives
+
+
+class TestPatterns:
+    HARD = r"^(a|aa)+\1$"
+    NAME = "a" * 40 + "!"
+
+    @pytest.mark.parametrize(
+        "keywords",
+        [
+            {"patternProperties": {HARD: PII}},
+            {"patternProperties": {HARD: {}}, "additionalProperties": PII},
+        ],
+    )
+    def test_that_cannot_be_decided_withholds(self, keywords):
+        """A name that exhausts the matcher counts as matching and as not matching."""
+        schema = {"properties": {"o": {"anyOf": [{}, keywords]}}}
+
+        assert recorded(schema, {"o": {self.NAME: X}}) == {"o": {self.NAME: None}}
+
+    def test_that_cannot_be_decided_makes_an_event_invalid(self):
+        """Where the verdict depends on it."""
+        with pytest.raises(ValidationError, match="at /s, the value violates pattern"):
+            recorded({"properties": {"s": {"pattern": self.HARD}}}, {"s": self.NAME})
+
+    def test_are_compiled_once_however_many_they_are(self, monkeypatch):
+        """They are kept with the schema."""
+        compiled = []
+        monkeypatch.setattr(flags, "Matcher", lambda pattern: compiled.append(pattern) or Matcher(pattern))
+        log = EventLog(handlers=[EventSink()], allowed_schemas=[ID])
+        patterns = {f"^x{number}-": PII for number in range(2_000)}
+        log.register_schema({"$id": ID, "version": 1, "patternProperties": patterns})
+        for number in range(3):
+            log.record_event(ID, 1, {f"name{number}": 1})
+
+        assert sorted(compiled) == sorted(patterns)
+
+    @pytest.mark.parametrize("pattern", ["(?a)^(a+)+$", "(?P<n>a)(?P=n)", "("])
+    def test_that_the_matcher_does_not_know_are_refused(self, event_log, pattern):
+        """At registration; Python's `re`, whose time has no bound, is never used instead."""
+        with pytest.raises(SchemaError, match=r"cannot be applied|is not a"):
+            event_log.register_schema({"$id": ID, "version": 1, "properties": {"s": {"pattern": pattern}}})
 
 
 class TestPickle:

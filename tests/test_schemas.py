@@ -7,7 +7,7 @@ import jsonschema
 import pytest
 from builders import ID, schema
 
-from jupyter_otel_telemetry import EventLog, SchemaConflict, SchemaNotRegistered, TelemetryError
+from jupyter_otel_telemetry import SchemaConflict, SchemaNotRegistered, TelemetryError
 
 DIALECTS = [
     "http://json-schema.org/draft-04/schema#",

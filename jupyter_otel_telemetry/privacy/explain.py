@@ -75,7 +75,9 @@ def _explained(compiled: CompiledSchema, destination: Destination) -> dict[str, 
     if not steps:
         explanation["because"].append("no allowed_schemas")
         steps.append(("", Redaction(Options(), root, lambda value: value).root))
-    rows = list(islice(_Place("", compiled.flags.root.unwrapped, steps, frozenset(), set()).rows_below(), MAX_ROWS + 1))
+    rows = list(
+        islice(_Place("", compiled.flags.root.unwrapped, steps, frozenset(), set()).rows_below(), MAX_ROWS + 1)
+    )
     explanation["is_complete"] = len(rows) <= MAX_ROWS
     explanation["properties"] = [
         {"property": row.property, "outcome": row.outcome.value, "reason": row.reason} for row in rows[:MAX_ROWS]

@@ -1,4 +1,4 @@
-"""Bounds the work that a schema can make: how many of its subschemas apply to one value, and how deeply within each other.
+"""Bounds the work that a schema can make: the subschemas that apply to one value, and their depth within each other.
 
 jsonschema-rs remembers verdicts at recursive references only, and recurses on the stack of the process. So a schema
 whose references double at each of 26 steps, or that lead from one to the next a thousand times, is refused before it

@@ -1,13 +1,15 @@
 """The engine of verdicts: jsonschema-rs, in the only way this package uses it.
 
-Its time is linear in most events and bounded in all: it matches patterns without backtracking where they allow it, gives
-up after `_BACKTRACK_LIMIT` steps where they do not (the value is then invalid), and remembers verdicts below recursive
-references.
+Its time is linear for most schemas. It matches patterns without backtracking where they allow that; where they do not,
+it gives up after `_BACKTRACK_LIMIT` steps, and the value is invalid. It remembers verdicts at recursive references.
+`effort` refuses the schemas for which that is not enough.
 """
 
 from __future__ import annotations
 
+import math
 import re
+from decimal import Decimal
 from typing import TYPE_CHECKING, Any, Final
 from urllib.parse import quote
 
@@ -19,11 +21,17 @@ from jupyter_otel_telemetry.schemas.schema import DEFAULT_DIALECT, validator_cla
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
 
-__all__ = ["Matcher", "compile_schema", "encodable", "holds"]
+__all__ = ["MAX_DIGITS", "LongIntegerError", "Matcher", "compile_schema", "encodable", "holds"]
+
+MAX_DIGITS: Final = 10_000
+"""Digits of an integer that a rule about numbers can judge: the time for more grows with their square."""
 
 _BACKTRACK_LIMIT: Final = 10_000
 _SIZE_OF_ALL_PATTERNS: Final = 20_000_000
 _SIZES_OF_ONE_PATTERN: Final = (8_000, 10_000_000)
+_NUMERIC: Final = frozenset("maximum minimum exclusiveMaximum exclusiveMinimum multipleOf uniqueItems".split())
+_PRINTABLE_BITS: Final = 2_000
+"""Size of an integer of which Python makes text however its limit is set; the engine does not see longer ones."""
 _TYPES: Final = ("array", "boolean", "null", "number", "object", "string")
 _URI_KEYWORDS: Final = ("$id", "id", "$ref", "$dynamicRef", "$recursiveRef")
 _ANNOTATIONS: Final = ("contentEncoding", "contentMediaType")
@@ -36,7 +44,7 @@ def compile_schema(
 ) -> Callable[[Any], bool]:
     """Compile a schema and those that it needs by `$ref`, given with their URIs, to a function that tells validity.
 
-    That function raises a ValueError for an instance that is not `encodable`.
+    That function raises a ValueError for an instance that is not `encodable`, or holds too long an integer.
 
     Raises:
         jsonschema.SchemaError: the engine cannot apply the schema, for instance one of its patterns.
@@ -52,19 +60,48 @@ def compile_schema(
             registry=registry,
             retriever=_refuse,
             validate_formats=False,
-            pattern_options=_pattern_options([root, *(other for _, other in others)]),
+            pattern_options=_pattern_options(documents := [root, *(other for _, other in others)]),
         )
     except ValueError as error:
         problem = str(error).partition("\n")[0]
         raise jsonschema.SchemaError(f"{name} cannot be applied: {problem}") from None
-    return validator.is_valid  # type: ignore[no-any-return]
+    judges_numbers = any(not _NUMERIC.isdisjoint(found) for document in documents for _, found in walk(document))
+    return _numeric(validator.is_valid) if judges_numbers else validator.is_valid
 
 
 def holds(draft: str, keywords: dict[str, Any]) -> Callable[[Any], bool]:
-    """Compile keywords that hold no subschema, by the rules of a draft, which is named as jsonschema's class for it."""
-    return getattr(jsonschema_rs, draft)(  # type: ignore[no-any-return]
-        encodable(keywords), validate_formats=False, pattern_options=_pattern_options([])
-    ).is_valid
+    """Compile keywords without subschemas, by the rules of a draft that is named as jsonschema's class for it."""
+    options = _pattern_options([])
+    return _numeric(
+        getattr(jsonschema_rs, draft)(encodable(keywords), validate_formats=False, pattern_options=options).is_valid
+    )
+
+
+def _numeric(is_valid: Callable[[Any], bool]) -> Callable[[Any], bool]:
+    """Let a function that tells validity see long integers."""
+    return lambda value: is_valid(_with_decimals(value) if _holds_long_integer(value) else value)
+
+
+def _holds_long_integer(value: Any) -> bool:
+    kind = type(value)
+    if kind is int:
+        return bool(value.bit_length() > _PRINTABLE_BITS)
+    return kind in {dict, list} and any(map(_holds_long_integer, value.values() if kind is dict else value))
+
+
+def _with_decimals(value: Any) -> Any:
+    kind = type(value)
+    if kind is int and value.bit_length() > _PRINTABLE_BITS:
+        if value.bit_length() > MAX_DIGITS * math.log2(10):
+            raise LongIntegerError
+        return Decimal(value)
+    if kind is dict:
+        return {name: _with_decimals(item) for name, item in value.items()}
+    return list(map(_with_decimals, value)) if kind is list else value
+
+
+class LongIntegerError(ValueError):
+    """An integer has more than `MAX_DIGITS` digits."""
 
 
 class Matcher:
@@ -90,7 +127,7 @@ class Matcher:
 
 
 def encodable(value: Any) -> Any:
-    """Copy a JSON value with each lone surrogate, which UTF-8 cannot carry, replaced by a private character of its own.
+    """Copy a JSON value with lone surrogates, which UTF-8 cannot carry, each replaced by a private character.
 
     Raises:
         ValueError: two names of an object would become one.
@@ -147,7 +184,7 @@ def _uri(text: str) -> str:
 
 
 def _admit_non_finite_numbers(subschema: dict[str, Any]) -> None:
-    """Let NaN and infinities be numbers, as for jsonschema; for the engine they are of no type, and within any bounds."""
+    """Let NaN and infinities be numbers, as for jsonschema; for the engine they have no type and meet any bounds."""
     types = subschema.get("type")
     types = [types] if isinstance(types, str) else types
     if isinstance(types, list) and "number" in types:

@@ -82,7 +82,12 @@ def _type_name(value: Any) -> str:
     return names.get(type(value), "null")
 
 
-class _CutShort(Exception):  # noqa: N818 - no error
+def _error_without_rule(**details: Any) -> jsonschema.ValidationError:
+    nothing: Any = None  # the stubs do not know that it may be unset for good
+    return jsonschema.ValidationError("", validator=nothing, validator_value=None, **details)
+
+
+class _CutShort(Exception):
     """The explanation has taken enough work."""
 
 
@@ -119,7 +124,7 @@ class _Work:
         for keyword, value, schema, instance in self._unexplained:
             path = _path_to(instance, event)
             return jsonschema.ValidationError("", keyword, path, validator_value=value, schema=schema)
-        return jsonschema.ValidationError("", None, validator_value=None, schema=None)
+        return _error_without_rule(schema=None)
 
 
 _current: ContextVar[_Work] = ContextVar("work")
@@ -144,7 +149,7 @@ def _explaining_class(cls: Callable[..., Any]) -> Any:
     known: Any = cls
     rules = {name: rule for name, rule in rules.items() if name in known.VALIDATORS}
     rules["dependencies"] = jsonschema.Draft7Validator.VALIDATORS["dependencies"]  # as the engine: in all drafts
-    explaining: Any = jsonschema.validators.extend(known, rules)
+    explaining: Any = jsonschema.validators.extend(known, rules)  # type: ignore[no-untyped-call]  # no annotations there
     evolve, descend = explaining.evolve, explaining.descend
 
     def counting_evolve(self: Any, **changes: Any) -> Any:
@@ -155,11 +160,13 @@ def _explaining_class(cls: Callable[..., Any]) -> Any:
             changes["schema"] = {keyword: value for keyword, value in schema.items() if keyword != "$schema"}
         return evolve(self, **changes)
 
-    def counting_descend(self: Any, instance: Any, schema: Any, path: Any = None, *args: Any, **options: Any) -> Errors:
+    def counting_descend(
+        self: Any, instance: Any, schema: Any, path: Any = None, *args: Any, **options: Any
+    ) -> Errors:
         _current.get().step(1 + _length(schema) // 4)
         if schema is False:  # jsonschema's message holds the value
             steps = () if path is None else (path,)
-            yield jsonschema.ValidationError("", None, steps, validator_value=None, instance=instance, schema=False)
+            yield _error_without_rule(path=steps, instance=instance, schema=False)
         else:
             yield from descend(self, instance, schema, path, *args, **options)
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from itertools import zip_longest
 from typing import TYPE_CHECKING, Any, Final
 
@@ -13,6 +12,8 @@ from jupyter_otel_telemetry.schemas.flags import NO_NUMBERS, Numbers, SchemaFlag
 from jupyter_otel_telemetry.schemas.schema import are_categories
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from referencing._core import Resolver  # which has no public name
 
     from jupyter_otel_telemetry.schemas.references import SchemaDocuments
@@ -39,7 +40,7 @@ def mentions_flags(value: Any) -> bool:
 
 
 def read_subschemas(documents: SchemaDocuments) -> tuple[list[Subschema], Numbers]:
-    """Read a schema whose references have been checked; return its subschemas by number, and the number of the root."""
+    """Read a schema whose references have been checked: its subschemas by number, and the number of the root."""
     return _Reader(documents).read()
 
 

@@ -151,7 +151,7 @@ class SchemaFlags:
             except jsonschema.SchemaError:
                 matcher = None
             self._matchers[pattern] = matcher
-        return matcher and matcher.matches(name)
+        return None if matcher is None else matcher.matches(name)
 
 
 class Location:

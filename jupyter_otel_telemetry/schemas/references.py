@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from contextlib import suppress
-from copy import copy, deepcopy
+from copy import deepcopy
 from typing import TYPE_CHECKING, Any, Final
 from urllib.parse import urldefrag, urljoin
 
@@ -33,37 +33,38 @@ class SchemaDocuments:
 
     Args:
         document: the schema, which becomes `root`.
-        needed: the others, by the URI that a `$ref` has for them.
+        needed: those that it reaches, by the URI that a `$ref` has for them.
+        others: other versions of what it reaches, likewise; only their flags count.
 
     Raises:
         jsonschema.SchemaError: a `$ref` points to a place that does not exist.
 
     """
 
-    def __init__(self, document: Document, needed: Mapping[str, Document]) -> None:
+    def __init__(
+        self,
+        document: Document,
+        needed: Mapping[str, Document],
+        others: Mapping[str, Sequence[Document]] | None = None,
+    ) -> None:
         self.root = _prepared(document)
         self.needed = {uri: _prepared(found) for uri, found in needed.items()}
         self.registry: Registry[Any] = METASCHEMAS.with_resources(
             (uri, _resource(found)) for uri, found in [*self.needed.items(), *_own_name(self.root)]
         ).crawl()
-        self._others: dict[str, list[tuple[Document, Registry[Any]]]] = {}
         for found in self:
             _check_references(found, self.registry)
+        self._others: dict[str, list[tuple[Document, Registry[Any]]]] = {
+            uri: [
+                (other, self.registry.with_resource(uri, _resource(other)).crawl())
+                for other in map(_prepared, versions)
+            ]
+            for uri, versions in (others or {}).items()
+        }
 
     def __iter__(self) -> Iterator[Document]:
         yield self.root
         yield from self.needed.values()
-
-    def with_others(self, others: Mapping[str, Sequence[Document]]) -> SchemaDocuments:
-        """Return these and other versions of what they reach, of which only flags count, by their URIs."""
-        found = copy(self)
-        found._others = {
-            uri: [
-                (other, self.registry.with_resource(uri, _resource(other)).crawl()) for other in map(_prepared, versions)
-            ]
-            for uri, versions in others.items()
-        }
-        return found
 
     def with_all_versions(self) -> Iterator[Document]:
         """Yield the documents, also the other versions."""

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Iterator, Mapping, Sequence, Set
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Set as AbstractSet
 from copy import deepcopy
 from dataclasses import dataclass, replace
 from functools import cached_property
@@ -38,7 +39,7 @@ class CompiledSchema:
     validator: EventValidator
     event_type: EventType
     documents: SchemaDocuments
-    reached_ids: Set[str]
+    reached_ids: AbstractSet[str]
 
     @cached_property
     def metric_attributes(self) -> Mapping[str, str]:
@@ -64,11 +65,11 @@ class Schemas(Mapping[Key, Schema]):
 
     def __init__(self, schemas: Mapping[Key, Schema], earlier: Schemas | None = None) -> None:
         self._schemas = schemas
-        self._pins = pin(schemas, earlier._pins if earlier else {})
+        self._pins: Pins = pin(schemas, earlier._pins if earlier else {})  # noqa: SLF001 - of the same class
         self._compiled: dict[Key, CompiledSchema] = {}
         if earlier is not None:
             new_ids = {schema_id for schema_id, _ in schemas.keys() - earlier.keys()}
-            for key, compiled in earlier._compiled.copy().items():
+            for key, compiled in earlier._compiled.copy().items():  # noqa: SLF001 - of the same class
                 if new_ids.isdisjoint(compiled.reached_ids):
                     self._compiled[key] = compiled
 
@@ -198,11 +199,13 @@ def _compiled(schema: Schema, schemas: Mapping[Key, Schema], pins: Pins) -> Comp
     name = f"schema {schema.id!r} version {schema.version}"
     needed = needed_schemas(schema, schemas, pins)
     others = other_versions(schema, needed, schemas)
-    documents = SchemaDocuments(schema.document, {uri: found.document for uri, found in needed.items()})
+    needed_documents = {uri: found.document for uri, found in needed.items()}
+    documents = SchemaDocuments(schema.document, needed_documents)
     subschemas, root = read_subschemas(documents)
     check_effort(subschemas, root, name)
     if any(others.values()):
-        documents = documents.with_others({uri: [other.document for other in found] for uri, found in others.items()})
+        other_documents = {uri: [other.document for other in found] for uri, found in others.items()}
+        documents = SchemaDocuments(schema.document, needed_documents, other_documents)
         subschemas, root = read_subschemas(documents)
     flags = read_flags(subschemas, root) if any(map(mentions_flags, documents.with_all_versions())) else None
     return CompiledSchema(

@@ -133,7 +133,7 @@ class Schema:
 
     @cached_property
     def references(self) -> list[str]:
-        """The URIs of other documents that its `$ref`s name; raises a jsonschema.SchemaError for one that is broken."""
+        """The URIs of other documents that its `$ref`s name; a jsonschema.SchemaError if one is broken."""
         # Imported late, as jsonschema is: see _known_dialects.
         from jupyter_otel_telemetry.schemas.references import external_references  # noqa: PLC0415
 

@@ -7,13 +7,13 @@ from typing import TYPE_CHECKING, Any
 import jsonschema
 
 from jupyter_otel_telemetry.jsondata import NotJSONError, is_mapping, json_copy, json_pointer
-from jupyter_otel_telemetry.schemas.engine import compile_schema, encodable
+from jupyter_otel_telemetry.schemas.engine import MAX_DIGITS, LongIntegerError, compile_schema, encodable
 from jupyter_otel_telemetry.schemas.explaining import broken_rule, explanation
-from jupyter_otel_telemetry.schemas.schema import Path
 
 if TYPE_CHECKING:
     from jupyter_otel_telemetry.privacy.redaction import Redaction
     from jupyter_otel_telemetry.schemas.references import Document, SchemaDocuments
+    from jupyter_otel_telemetry.schemas.schema import Path
 
 __all__ = ["EventValidator"]
 
@@ -69,12 +69,8 @@ class EventValidator:
             jsonschema.ValidationError: the schema does not allow it.
 
         """
-        try:
-            if self._is_valid(instance):
-                return
-        except ValueError:  # a lone surrogate
-            if self._is_valid_encoded(instance):
-                return
+        if self._allows(instance):
+            return
         error = explanation(self._documents, instance)
         raise self._invalid(
             tuple(error.absolute_path),
@@ -85,11 +81,16 @@ class EventValidator:
             schema_path=error.absolute_schema_path,
         )
 
-    def _is_valid_encoded(self, instance: Any) -> bool:
+    def _allows(self, instance: Any) -> bool:
         try:
-            return self._is_valid(encodable(instance))
-        except ValueError:
-            return False
+            return self._is_valid(instance)
+        except LongIntegerError:
+            raise self._invalid((), f"holds an integer of more than {MAX_DIGITS} digits") from None
+        except ValueError:  # a lone surrogate
+            try:
+                return self._is_valid(encodable(instance))
+            except ValueError as error:
+                raise self._invalid((), str(error)) from None
 
     def _invalid(self, path: Path, problem: str, **details: Any) -> jsonschema.ValidationError:
         message = f"event does not match {self._name}: at {json_pointer(path)}, {problem}"

@@ -1,9 +1,9 @@
 """Which version of another schema a `$ref` means.
 
-A `$ref` names an id, not a version. For the verdict, it is pinned: to the highest version registered when its schema is,
-those registered by the same call included, or, if there is none yet, to the first that comes. Nothing registered later
-changes a verdict. For privacy, it means every version: what any of them flags is flagged, so nothing registered later
-makes an event show more.
+A `$ref` names an id, not a version. For the verdict, it is pinned when its schema is registered: to the highest
+version that is then there, those of the same call included, or, if there is none, to the first that comes. Nothing
+registered later changes a verdict. For privacy, it means every version: what any of them flags is flagged, so nothing
+registered later makes an event show more.
 """
 
 from __future__ import annotations
