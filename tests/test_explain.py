@@ -91,6 +91,16 @@ class TestRows:
             ("first[0]", "withheld"),
         ]
 
+    def test_what_may_lack_its_brackets_has_a_row_where_it_is_not_the_array_s(self):
+        """It fares as an item."""
+        schema = {"properties": {"all": {"items": {"pii": True}}}, **CLOSED}
+
+        assert [(path, outcome) for path, outcome, _ in rows(schema)] == [
+            ("all", "recorded"),
+            ("all[]", "withheld"),
+            ("all", "withheld"),
+        ]
+
     def test_what_is_not_named_has_rows_too(self):
         """Patterns, whatever else may stand there, and what only options name."""
         schema = {"properties": {"a": {}}, "patternProperties": {"^x-": {"pii": True}}}
@@ -136,9 +146,10 @@ class TestRows:
 
         assert ("headers.*", "withheld") in [(path, outcome) for path, outcome, _ in rows(schema)]
 
-    def test_path_to_an_object_and_to_items_has_a_row_for_each_outcome(self):
-        """Of what may be either."""
-        schema = {"properties": {"a": {"properties": {"x": {"pii": True}}, "items": {"properties": {"x": {}}}}}}
+    def test_path_through_items_that_differ_has_a_row_for_each_outcome(self):
+        """Since paths pass arrays unseen."""
+        items = [{"properties": {"x": annotation}} for annotation in ({"pii": True}, {})]
+        schema = {"properties": {"a": {"type": "array", "items": items}}}
 
         assert [(path, outcome) for path, outcome, _ in rows(schema) if path == "a.x"] == [
             ("a.x", "withheld"),

@@ -760,20 +760,20 @@ class TestErrors:
             (
                 {"properties": {"p": {"pii": True, "additionalProperties": False}}},
                 {"p": {"secret": 1}},
-                "at /p, what is not to be seen breaks additionalProperties",
+                "at /p, a withheld value violates additionalProperties",
             ),
             (
                 {"properties": {"p": {"pii": True, "additionalProperties": {"type": "object"}}}},
                 {"p": {"secret": 1}},
-                "at /p, what is not to be seen breaks type",
+                "at /p, a withheld value violates type",
             ),
             (
                 {"properties": {"p": {"items": {"properties": {"q": {"pii": True, "enum": [1]}}}}}},
                 {"p": [{"q": "secret"}]},
-                "at /p/0/q, what is not to be seen breaks enum",
+                "at /p/0/q, a withheld value violates enum",
             ),
-            ({"pii": True}, {"__secret": 1}, "at /, what is not to be seen breaks a rule of JSON"),
-            ({"properties": {"p": {"pii": True}}}, {"p": {"secret": {1}}}, "at /p, what is not to be seen breaks"),
+            ({"pii": True}, {"__secret": 1}, "at /, a withheld value violates a rule of JSON"),
+            ({"properties": {"p": {"pii": True}}}, {"p": {"secret": {1}}}, "at /p, a withheld value violates"),
             ({"properties": {"p": {}}}, {"p": {"seen": {1}}}, "at /p/seen, is a set, which JSON cannot hold"),
         ],
     )

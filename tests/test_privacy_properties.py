@@ -306,6 +306,72 @@ class TestNothingLeaks:
         assert [mark.text for mark in marks if mark.text in said and not mark.may_be_seen(options)] == []
 
 
+def rewrapped(draw, value, *, objects):
+    """Put any values of an event into brackets, take any out, or replace brackets by those of an object."""
+    if isinstance(value, dict):
+        value = {name: rewrapped(draw, item, objects=objects) for name, item in value.items()}
+    if isinstance(value, list):
+        value = [rewrapped(draw, item, objects=objects) for item in value]
+        kinds = ["as it is", "without", "object"] if objects else ["as it is", "without"]
+        kind = draw(st.sampled_from(kinds))
+        if kind == "object":
+            return {f"k{index}": item for index, item in enumerate(value)}
+        if kind == "without" and len(value) == 1:
+            value = value[0]
+    for _ in range(draw(st.sampled_from([0, 0, 1, 2]))):
+        value = [value]
+    return value
+
+
+def leaves(before, after, path=()):
+    """Yield the dotted path to every text of an event, and whether it was recorded."""
+    if isinstance(before, dict):
+        for name, item in before.items():
+            yield from leaves(item, after and after.get(name), (*path, name))
+    elif isinstance(before, list):
+        for index, item in enumerate(before):
+            yield from leaves(item, after and after[index], path)
+    elif isinstance(before, str):
+        yield path, after is not None
+
+
+class TestBrackets:
+    @given(cases(), st.data())
+    @examples(300)
+    def test_hide_nothing_from_a_flag(self, case, data):
+        """Whatever stands in brackets, without its brackets, or in an object instead, is as flagged as before."""
+        schema, event, marks, _, _ = case
+        sinks = Sinks(schema, {}, None)
+        wrapped = {name: rewrapped(data.draw, item, objects=True) for name, item in event.items()}
+        try:
+            recorded = sinks.log.record_event(ID, 1, wrapped)
+        except ValidationError:
+            return
+        flagged = {mark.text for mark in marks} - {mark.text for mark in marks if mark.may_be_seen({})}
+
+        assert [text for text in flagged if text in repr(recorded)] == []
+
+    @given(cases(), st.data())
+    @examples(200)
+    def test_are_passed_unseen_by_what_explain_says(self, case, data):
+        """A withheld value lies at or below a row that says so, a recorded one nowhere below rows that all do."""
+        schema, event, _, _, _ = case
+        log = Sinks(schema, {}, None).log
+        wrapped = {name: rewrapped(data.draw, item, objects=False) for name, item in event.items()}
+        try:
+            recorded = log.record_event(ID, 1, wrapped)
+        except ValidationError:
+            return
+        said: dict[str, set[str]] = {}
+        for row in log.explain()[0]["properties"]:
+            said.setdefault(row["property"].partition("[")[0], set()).add(row["outcome"])
+        for path, is_recorded in leaves(wrapped, recorded):
+            outcomes = [said.get(".".join(path[:end])) for end in range(1, len(path) + 1)]
+            if None not in outcomes:
+                assert not is_recorded or all("recorded" in some for some in outcomes)
+                assert is_recorded or any("withheld" in some for some in outcomes)
+
+
 def _with_garbage(value, countdown):
     """Put something that is no JSON somewhere into a value."""
     if isinstance(value, dict) and value and countdown % 5:

@@ -80,7 +80,9 @@ def _explained(compiled: CompiledSchema, destination: Destination) -> dict[str, 
     if not steps:
         explanation["because"].append("no allowed_schemas")
         steps.append(("", Redaction(Options(), root, lambda value: value).root))
-    rows = list(islice(_Place("", compiled.flags.root, steps, frozenset(), set()).rows_below(), MAX_ROWS + 1))
+    rows = list(
+        islice(_Place("", compiled.flags.root.unwrapped, steps, frozenset(), set()).rows_below(), MAX_ROWS + 1)
+    )
     explanation["is_complete"] = len(rows) <= MAX_ROWS
     if (
         schema.document.get("personal-data") is True
@@ -135,6 +137,17 @@ class _Place(NamedTuple):
     def rows_below(self) -> Iterator[_Row]:
         """Yield the rows of the properties and items of the values here."""
         location = self.location
+        if location.unwrapped is location:
+            yield from self._rows_of_properties()
+        if self.path:  # an event itself is no array
+            for index, item in enumerate(location.items):
+                yield from self._item(index, item)
+        if location.may_lack_brackets:
+            steps = [(where, step.unwrapped) for where, step in self.steps]
+            yield from _Place(self.path, location.unwrapped, steps, self.above | {self.key}, self.told).rows()
+
+    def _rows_of_properties(self) -> Iterator[_Row]:
+        location = self.location
         for name in location.names:
             yield from self._property(name, location.of_property(name)).rows()
         if location.takes_others:
@@ -146,9 +159,6 @@ class _Place(NamedTuple):
             location.names or location.patterns or location.other().numbers or not self.path
         ):
             yield from self._unnamed("*", location.other(), None).rows()
-        if self.path:  # an event itself is no array
-            for index, item in enumerate(location.items):
-                yield from self._item(index, item)
 
     def _property(self, name: str, location: Location) -> _Place:
         steps = [(where, step.of_property(name)) for where, step in self.steps]
@@ -167,8 +177,11 @@ class _Place(NamedTuple):
         is_last = index == len(self.location.items) - 1
         steps = [(where, step.of_item(index)) for where, step in self.steps]
         item = _Place(self.path, location, steps, self.above | {self.key}, self.told)
-        if (row := item.row()).outcome is not self.row().outcome:
-            yield row._replace(property=f"{self.path}[{'' if is_last else index}]")
+        row = item.row()
+        shown = f"{self.path}[{'' if is_last else index}]"
+        if row.outcome is not self.row().outcome and (shown, row.outcome) not in self.told:
+            self.told.add((shown, row.outcome))
+            yield row._replace(property=shown)
         # Beside rows that tell of an object here, that of items of which nothing is described.
         if self.location.describes_properties and location.takes_others:
             yield from item._unnamed("*", location.other(), None).rows()

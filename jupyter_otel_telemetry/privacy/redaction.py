@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, fields
 from enum import Enum
+from functools import cached_property
 from typing import TYPE_CHECKING, Any, Final
 
 from jupyter_otel_telemetry.jsondata import NotJSONError, first_steps, json_copy
@@ -124,6 +125,7 @@ class Redaction:
             allowed=options.allowed_properties,
         )
         self._steps: dict[tuple[Any, ...], Step] = {}
+        location = location and location.unwrapped  # an event is no array
         self.root = Step(self, location, rules, Outcome.RECORDED, NOT_FLAGGED).at(location, rules)
 
     def apply(self, event: dict[str, Any]) -> dict[str, Any]:
@@ -158,8 +160,8 @@ class Redaction:
         for end, name in enumerate(path):
             if step.outcome is not Outcome.RECORDED:
                 return path[:end]
-            step = step.of_item(name) if isinstance(name, int) else step.of_property(name)
-        return None if step.outcome is Outcome.RECORDED else path
+            step = step.of_item(name) if isinstance(name, int) else step.unwrapped.of_property(name)
+        return None if step.unwrapped.outcome is Outcome.RECORDED else path
 
 
 class Step:
@@ -213,6 +215,13 @@ class Step:
     def of_item(self, index: int) -> Step:
         """Return what becomes of an item of an array, of which options speak as if it were the array."""
         return self._kept(self._items, self.location and self.location.of_item(index), self._rules)
+
+    @cached_property
+    def unwrapped(self) -> Step:
+        """What becomes of a value that comes without the brackets of the array described here."""
+        if self.location is None or self.location.unwrapped is self.location:
+            return self
+        return self.at(self.location.unwrapped, self._rules)
 
     @property
     def is_final(self) -> bool:
@@ -276,13 +285,15 @@ class Step:
 
     def _apply_below(self, value: Any) -> Any:
         kind = type(value)
-        if kind is dict:
-            return self.apply_to_object(value)
         if kind is list:
             items = []
             for index, item in enumerate(value):  # no comprehension: deep events need the call stack
                 items.append(self.of_item(index).apply(item))
             return items
+        if self.unwrapped is not self:
+            return self.unwrapped.apply(value)
+        if kind is dict:
+            return self.apply_to_object(value)
         return value if self.outcome is Outcome.RECORDED else None
 
     def _named(self, name: str, location: Location | None) -> Step:

@@ -11,8 +11,10 @@ from dataclasses import dataclass, field
 from functools import cached_property
 from typing import TYPE_CHECKING, Any, Final
 
+import jsonschema
+
 from jupyter_otel_telemetry.jsondata import first_steps
-from jupyter_otel_telemetry.schemas.validation import matches
+from jupyter_otel_telemetry.schemas.engine import Matcher
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
@@ -24,6 +26,7 @@ Numbers = frozenset[int]
 _MAX_KEPT_LOCATIONS: Final = 10_000
 NO_NUMBERS: Final[Numbers] = frozenset()
 _NO_NAMES: Final[frozenset[str]] = frozenset()
+_OTHER_THAN_ARRAYS: Final = ("object", "string", "number", "integer", "boolean", "null")
 
 
 @dataclass(slots=True)
@@ -31,8 +34,8 @@ class Subschema:
     """What one subschema says of the values it applies to, and which subschemas apply to what lies below them.
 
     Subschemas are known by their number. `where` is a URI reference to this one. `additional` is None where no
-    keyword says that properties which are not described may stand there. `unevaluated` does not speak of the names
-    in `evaluated`, `rest` not of the items before `rest_begins`.
+    keyword says that properties which are not described may stand there. Those `dynamic` are in place for some events
+    only. `unevaluated` does not speak of the names in `evaluated`, `rest` not of the items before `rest_begins`.
     """
 
     number: int
@@ -42,6 +45,7 @@ class Subschema:
     types: tuple[str, ...] = ()
     in_place: set[int] = field(default_factory=set)
     conjoined: set[int] = field(default_factory=set)
+    dynamic: set[int] = field(default_factory=set)
     of_the_whole: set[int] = field(default_factory=set)
     properties: dict[str, Numbers] = field(default_factory=dict)
     patterns: dict[str, Numbers] = field(default_factory=dict)
@@ -74,11 +78,20 @@ class Subschema:
         yield from self.prefix
         yield from (self.additional or NO_NUMBERS, self.unevaluated, self.rest, self.every_item)
 
-    def of_property(self, name: str) -> Numbers:
-        """Return what applies to a property of this name."""
+    def held(self) -> set[int]:
+        """Return all that applies to a value or to anything below it."""
+        return self.in_place.union(self.of_the_whole, *self.below())
+
+    def of_property(self, name: str, matches: Callable[[str, str], bool | None]) -> Numbers:
+        """Return what applies to a property of this name, or may apply where `matches` returns None."""
         found = [self.properties[name]] if name in self.properties else []
-        found += [numbers for pattern, numbers in self.patterns.items() if matches(pattern, name)]
-        return NO_NUMBERS.union(*found) if found else self.of_other(name)
+        is_described = bool(found)
+        for pattern, numbers in self.patterns.items():
+            answer = matches(pattern, name)
+            if answer is not False:
+                found.append(numbers)
+                is_described |= answer is True
+        return NO_NUMBERS.union(*found) if is_described else NO_NUMBERS.union(self.of_other(name), *found)
 
     def of_other(self, name: str | None) -> Numbers:
         """Return what applies to a property that neither `properties` nor `patternProperties` describe."""
@@ -88,13 +101,17 @@ class Subschema:
     def of_item(self, index: int) -> Numbers:
         """Return what applies to the item at an index.
 
-        Where nothing is said of items, what is said of an object is meant of each item of an array, too: paths pass
-        arrays unseen, and nobody gets round a flag by a pair of brackets.
+        What is said of an object is meant of each item of an array, too: paths pass arrays unseen, and nobody gets
+        round a flag by a pair of brackets.
         """
-        if self.describes_properties and not self.describes_items:
-            return frozenset({self.number})
         found = self.prefix[index] if index < len(self.prefix) else NO_NUMBERS
-        return found | self.every_item | (self.rest if index >= self.rest_begins else NO_NUMBERS)
+        itself = frozenset({self.number}) if self.describes_properties else NO_NUMBERS
+        return found | itself | self.every_item | (self.rest if index >= self.rest_begins else NO_NUMBERS)
+
+    @property
+    def of_items(self) -> Numbers:
+        """All that applies to an item at any index."""
+        return self.rest.union(self.every_item, *self.prefix)
 
 
 class SchemaFlags:
@@ -104,7 +121,8 @@ class SchemaFlags:
         self.subschemas = subschemas
         self._root = root
         self._live = _leading_to_flags(subschemas)
-        self._locations: dict[Numbers, Location] = {}
+        self._locations: dict[tuple[Numbers, Numbers], Location] = {}
+        self._matchers: dict[str, Matcher | None] = {}
 
     def __reduce__(self) -> tuple[Any, ...]:
         return SchemaFlags, (self.subschemas, self._root)
@@ -114,25 +132,67 @@ class SchemaFlags:
         """The location of whole events."""
         return self.location(self._root)
 
-    def location(self, numbers: Numbers) -> Location:
-        """Return where these subschemas apply together."""
-        found = self._locations.get(numbers)
+    def location(self, numbers: Numbers, around: Numbers = NO_NUMBERS) -> Location:
+        """Return where these subschemas apply together, in an array to which those `around` apply."""
+        key = numbers, around & self._live
+        found = self._locations.get(key)
         if found is None:
-            found = Location(self, numbers, is_plain=numbers.isdisjoint(self._live))
+            found = Location(self, *key, is_plain=not key[1] and numbers.isdisjoint(self._live))
             if len(self._locations) < _MAX_KEPT_LOCATIONS:
-                self._locations[numbers] = found
+                self._locations[key] = found
         return found
+
+    def matches(self, pattern: str, name: str) -> bool | None:
+        """Tell whether a name matches a pattern, or None if that cannot be found out."""
+        try:
+            matcher = self._matchers[pattern]
+        except KeyError:
+            try:
+                matcher = Matcher(pattern)
+            except jsonschema.SchemaError:
+                matcher = None
+            self._matchers[pattern] = matcher
+        return None if matcher is None else matcher.matches(name)
 
 
 class Location:
-    """A place in events, known by the subschemas that apply there; `is_plain`: nothing there or below is flagged."""
+    """A place in events, known by the subschemas that apply there; `is_plain`: nothing there or below is flagged.
 
-    def __init__(self, flags: SchemaFlags, numbers: Numbers, *, is_plain: bool) -> None:
+    Those `around` apply to the array in which the place is. They describe the items of an array that comes instead
+    of an item: nobody gets round a flag by two pairs of brackets either.
+    """
+
+    def __init__(self, flags: SchemaFlags, numbers: Numbers, around: Numbers, *, is_plain: bool) -> None:
         self._flags = flags
         self.numbers = numbers
+        self.around = around
         self.is_plain = is_plain
         self._subschemas = [flags.subschemas[number] for number in sorted(numbers)]
+        self._around = [flags.subschemas[number] for number in sorted(around - numbers)]
         self._properties: dict[str, Location] = {}
+
+    @property
+    def key(self) -> tuple[Numbers, Numbers]:
+        """What tells the place from others."""
+        return self.numbers, self.around
+
+    @cached_property
+    def unwrapped(self) -> Location:
+        """The place of a value that comes without the brackets of the array described here: it stands for an item."""
+        if self._items_of_any_depth <= self.numbers:
+            return self
+        return self._flags.location(self.numbers | self._items_of_any_depth)
+
+    @property
+    def may_lack_brackets(self) -> bool:
+        """Whether something else may come instead of the array described here."""
+        return self.unwrapped is not self and any(map(self._may_be, _OTHER_THAN_ARRAYS))
+
+    @cached_property
+    def _items_of_any_depth(self) -> Numbers:
+        subschemas = self._flags.subschemas
+        below = NO_NUMBERS.union(*(subschema.of_items for subschema in self._subschemas))
+        return reached(below, lambda number: subschemas[number].of_items)
 
     @cached_property
     def pii(self) -> str | None:
@@ -168,30 +228,39 @@ class Location:
         """What is said of the items of arrays here: of each at the beginning that differs, then of all others."""
         if not self._may_be("array") or (self.describes_properties and not self._has_items):
             return []
-        count = max((max(len(s.prefix), s.rest_begins) for s in self._subschemas), default=0)
+        described = [*self._subschemas, *self._around]
+        count = max((max(len(s.prefix), s.rest_begins) for s in described), default=0)
         return [self.of_item(index) for index in range(count + 1)]
 
     def of_property(self, name: str) -> Location:
         """Return the place of a property."""
         found = self._properties.get(name)
         if found is None:
-            found = self._flags.location(NO_NUMBERS.union(*(s.of_property(name) for s in self._subschemas)))
+            matches = self._flags.matches
+            found = self._below(s.of_property(name, matches) for s in self._subschemas)
             if name in self.names:  # others are a stranger's, and without number
                 self._properties[name] = found
         return found
 
     def matching(self, pattern: str) -> Location:
         """Return the place of properties that match one pattern."""
-        numbers = (s.patterns[pattern] if pattern in s.patterns else s.of_other(None) for s in self._subschemas)
-        return self._flags.location(NO_NUMBERS.union(*numbers))
+        return self._below(
+            s.patterns[pattern] if pattern in s.patterns else s.of_other(None) for s in self._subschemas
+        )
 
     def other(self) -> Location:
         """Return the place of properties that match neither a name nor a pattern."""
-        return self._flags.location(NO_NUMBERS.union(*(s.of_other(None) for s in self._subschemas)))
+        return self._below(s.of_other(None) for s in self._subschemas)
+
+    def _below(self, numbers: Iterable[Numbers]) -> Location:
+        """Return the place of a property. In an object that comes instead of an array, each stands for an item."""
+        return self._flags.location(self._items_of_any_depth.union(*numbers))
 
     def of_item(self, index: int) -> Location:
         """Return the place of an item of an array."""
-        return self._flags.location(NO_NUMBERS.union(*(s.of_item(index) for s in self._subschemas)))
+        described = [*self._subschemas, *self._around]
+        numbers = NO_NUMBERS.union(*(s.of_item(index) for s in described))
+        return self._flags.location(numbers, frozenset(s.number for s in described if s.describes_items))
 
     def reaches(self, path: str) -> bool:
         """Tell whether the schema lets anything stand at a dotted path, which passes arrays unseen."""
@@ -205,22 +274,22 @@ class Location:
         """Yield the dotted paths of all properties that the schema names; recursive ones once."""
         return self._paths("", frozenset())
 
-    def _paths(self, prefix: str, above: frozenset[Numbers]) -> Iterator[str]:
-        if self.numbers in above:
+    def _paths(self, prefix: str, above: frozenset[Any]) -> Iterator[str]:
+        if self.key in above:
             return
         for place in self._through_arrays():
             for name in place.names:
                 yield prefix + name
-                yield from place.of_property(name)._paths(f"{prefix}{name}.", above | {self.numbers})  # noqa: SLF001
+                yield from place.of_property(name)._paths(f"{prefix}{name}.", above | {self.key})  # noqa: SLF001
 
     def _through_arrays(self) -> Iterable[Location]:
         """Return this place and those of the items of arrays here, of their items, and so on."""
-        found = {self.numbers: self}
+        found = {self.key: self}
         waiting = [self]
         while waiting:
             for item in waiting.pop().items:
-                if item.numbers not in found:
-                    found[item.numbers] = item
+                if item.key not in found:
+                    found[item.key] = item
                     waiting.append(item)
         return found.values()
 
@@ -234,7 +303,7 @@ class Location:
             name in s.properties
             or name in s.required
             or s.additional is not None
-            or any(matches(pattern, name) for pattern in s.patterns)
+            or any(self._flags.matches(pattern, name) for pattern in s.patterns)
             for s in self._subschemas
         )
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 from copy import deepcopy
 from typing import TYPE_CHECKING, Any, Final
 from urllib.parse import urldefrag, urljoin
@@ -15,7 +16,7 @@ from jupyter_otel_telemetry.jsondata import json_pointer
 from jupyter_otel_telemetry.schemas.schema import Path, validator_class, walk
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
+    from collections.abc import Iterator, Mapping, Sequence
 
     from referencing import Registry, Resource
     from referencing._core import Resolver  # which has no public name
@@ -32,14 +33,20 @@ class SchemaDocuments:
 
     Args:
         document: the schema, which becomes `root`.
-        needed: the others, by the URI that a `$ref` has for them.
+        needed: those that it reaches, by the URI that a `$ref` has for them.
+        others: other versions of what it reaches, likewise; only their flags count.
 
     Raises:
         jsonschema.SchemaError: a `$ref` points to a place that does not exist.
 
     """
 
-    def __init__(self, document: Document, needed: Mapping[str, Document]) -> None:
+    def __init__(
+        self,
+        document: Document,
+        needed: Mapping[str, Document],
+        others: Mapping[str, Sequence[Document]] | None = None,
+    ) -> None:
         self.root = _prepared(document)
         self.needed = {uri: _prepared(found) for uri, found in needed.items()}
         self.registry: Registry[Any] = METASCHEMAS.with_resources(
@@ -47,10 +54,23 @@ class SchemaDocuments:
         ).crawl()
         for found in self:
             _check_references(found, self.registry)
+        self._others: dict[str, list[tuple[Document, Registry[Any]]]] = {
+            uri: [
+                (other, self.registry.with_resource(uri, _resource(other)).crawl())
+                for other in map(_prepared, versions)
+            ]
+            for uri, versions in (others or {}).items()
+        }
 
     def __iter__(self) -> Iterator[Document]:
         yield self.root
         yield from self.needed.values()
+
+    def with_all_versions(self) -> Iterator[Document]:
+        """Yield the documents, also the other versions."""
+        yield from self
+        for versions in self._others.values():
+            yield from (document for document, _ in versions)
 
     def by_uri(self) -> list[tuple[str, Document]]:
         """Return every document with its URI."""
@@ -62,27 +82,42 @@ class SchemaDocuments:
 
     def entered(self, subschema: Document, resolver: Resolver[Any]) -> Resolver[Any]:
         """Return what resolves the references in a subschema, which may have a base URI of its own."""
+        if "$id" not in subschema and "id" not in subschema:
+            return resolver
         try:
             return resolver.in_subresource(_specification(self.root).create_resource(subschema))
         except (AttributeError, TypeError):  # as in _id_of
             return resolver
+
+    def other_targets(self, reference: str, resolver: Resolver[Any]) -> list[tuple[Any, Resolver[Any]]] | None:
+        """Return what a reference reaches in other versions, or None if it reaches no registered schema by its id."""
+        uri, fragment = urldefrag(urljoin(resolver._base_uri, reference))  # noqa: SLF001 - has no public name
+        if reference.startswith("#") or uri not in self._others:
+            return None
+        targets = []
+        for _, registry in self._others[uri]:
+            with suppress(Unresolvable, AttributeError, TypeError, ValueError):  # not every version has the place
+                found = registry.resolver(uri).lookup(f"#{fragment}")
+                targets.append((found.contents, found.resolver))
+        return targets
 
     def dynamic_targets(self, keyword: str, reference: str) -> Iterator[tuple[Document, Resolver[Any]]]:
         """Yield whatever a `$dynamicRef` or `$recursiveRef` can mean, depending on the way that led to it."""
         anchor: tuple[str, object] = ("$recursiveAnchor", True)
         if keyword == "$dynamicRef":
             anchor = ("$dynamicAnchor", reference.partition("#")[2])
-        for document in self:
+        others = [other for versions in self._others.values() for other in versions]
+        for document, registry in [*((document, self.registry) for document in self), *others]:
             for _, base, subschema in _with_bases(document):
                 if anchor in subschema.items():
-                    yield subschema, self.registry.resolver(base)
+                    yield subschema, registry.resolver(base)
 
     @property
     def are_all_2020_12(self) -> bool:
         """Whether all is of the draft in which `items` begins after `prefixItems`, embedded schemas too."""
         return all(
             _specification(subschema) is DRAFT202012
-            for document in self
+            for document in self.with_all_versions()
             for path, subschema in walk(document)
             if not path or "$schema" in subschema
         )
@@ -145,12 +180,14 @@ def _references(document: Document) -> Iterator[tuple[Path, str, str]]:
 
 def _with_bases(document: Document) -> Iterator[tuple[Path, str, Document]]:
     """Yield every subschema with its path and its base URI."""
-    bases: dict[Path, str] = {}
+    bases: dict[Path, str] = {(): str(document.get("$id") or "")}
     for path, subschema in walk(document):
-        parent = next((bases[path[:n]] for n in range(len(path) - 1, -1, -1) if path[:n] in bases), "")
-        own = _id_of(document, subschema) if path else document.get("$id")
-        bases[path] = urljoin(parent, own) if own else parent
-        yield path, bases[path], subschema
+        base = bases[()]
+        if len(bases) > 1:
+            base = next(bases[path[:end]] for end in range(len(path), -1, -1) if path[:end] in bases)
+        if path and ("$id" in subschema or "id" in subschema) and (own := _id_of(document, subschema)):
+            base = bases[path] = urljoin(base, own)
+        yield path, base, subschema
 
 
 def _id_of(document: Document, subschema: Document) -> str | None:

@@ -4,17 +4,18 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Set as AbstractSet
 from copy import deepcopy
 from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
-from urllib.parse import urldefrag
 
 from jupyter_otel_telemetry.errors import SchemaConflict, SchemaNotRegistered, name_source
 from jupyter_otel_telemetry.jsondata import json_pointer, short_repr
 from jupyter_otel_telemetry.metrics import of_schema
 from jupyter_otel_telemetry.schemas.keywords import without_texts
 from jupyter_otel_telemetry.schemas.schema import Schema, parse_schema, version_text
+from jupyter_otel_telemetry.schemas.versions import Pins, needed_schemas, other_versions, pin
 
 if TYPE_CHECKING:
     from jupyter_otel_telemetry.schemas.flags import SchemaFlags
@@ -32,12 +33,14 @@ class CompiledSchema:
     """A schema with the validator of its events, and all that it needs by `$ref`.
 
     `event_type` knows the flags of the schema, which `schema.event_type`, made without the others, cannot.
+    `reached_ids` are those of the schemas on which all this depends.
     """
 
     schema: Schema
     validator: EventValidator
     event_type: EventType
     documents: SchemaDocuments
+    reached_ids: AbstractSet[str]
 
     @cached_property
     def metric_attributes(self) -> Mapping[str, str]:
@@ -47,17 +50,29 @@ class CompiledSchema:
     @cached_property
     def flags(self) -> SchemaFlags:
         """What the schema flags, and, if nothing, all the same what it describes."""
-        from jupyter_otel_telemetry.schemas.flag_reading import read_flags  # noqa: PLC0415 - see _compiled
+        from jupyter_otel_telemetry.schemas.flag_reading import read_flags, read_subschemas  # noqa: PLC0415 - see _compiled
 
-        return self.event_type.flags or read_flags(self.documents)
+        return self.event_type.flags or read_flags(*read_subschemas(self.documents))
 
 
 class Schemas(Mapping[Key, Schema]):
-    """All schemas of one `EventLog` at one moment, by id and version. They are compiled when first asked for."""
+    """All schemas of one `EventLog` at one moment, by id and version. They are compiled when first asked for.
 
-    def __init__(self, schemas: Mapping[Key, Schema]) -> None:
+    Args:
+        schemas: all of them.
+        earlier: those that were there before, with what is compiled of them, unless it depends on what is new.
+
+    """
+
+    def __init__(self, schemas: Mapping[Key, Schema], earlier: Schemas | None = None) -> None:
         self._schemas = schemas
+        self._pins: Pins = pin(schemas, earlier._pins if earlier else {})  # noqa: SLF001 - of the same class
         self._compiled: dict[Key, CompiledSchema] = {}
+        if earlier is not None:
+            new_ids = {schema_id for schema_id, _ in schemas.keys() - earlier.keys()}
+            for key, compiled in earlier._compiled.copy().items():  # noqa: SLF001 - of the same class
+                if new_ids.isdisjoint(compiled.reached_ids):
+                    self._compiled[key] = compiled
 
     def __getitem__(self, key: Key) -> Schema:
         return self._schemas[key]
@@ -85,8 +100,13 @@ class Schemas(Mapping[Key, Schema]):
             schema = self._schemas.get(key)
             if schema is None:
                 raise SchemaNotRegistered(*key, self._schemas)
-            found = self._compiled[key] = _compiled(schema, self._schemas)
+            found = self._compiled[key] = _compiled(schema, self._schemas, self._pins)
         return found
+
+    def adopt(self, compiled: CompiledSchema | None) -> None:
+        """Keep what was compiled of one of the schemas before it was here."""
+        if compiled is not None and self._schemas.get(compiled.schema.key) is compiled.schema:
+            self._compiled[compiled.schema.key] = compiled
 
 
 class SchemaRegistry:
@@ -103,6 +123,7 @@ class SchemaRegistry:
     def __init__(self, approve: Callable[[Schemas, set[str]], None]) -> None:
         self._lock = threading.Lock()
         self._approve = approve
+        self._compiled_alone: dict[Key, CompiledSchema] = {}
         self.current = Schemas({})
 
     def register(self, schema: Any, source: str | None = None) -> Key:
@@ -131,7 +152,8 @@ class SchemaRegistry:
     def parse(self, schema: Any, source: str | None = None, others: Mapping[Key, Schema] | None = None) -> Schema:
         """Check a schema alone and against those here and `others`; raise as `register`, without the source."""
         new = replace(parse_schema(schema), source=source)
-        _references(new)  # a $ref that leads nowhere within the schema is found now
+        if not new.references:  # now, since a schema that cannot be applied must not be registered
+            self._compiled_alone[new.key] = _compiled(new, {new.key: new}, {new.key: {}})
         _refuse_conflict(self.current.get(new.key) or (others or {}).get(new.key), new)
         return new
 
@@ -147,7 +169,9 @@ class SchemaRegistry:
             for new in parsed:
                 _refuse_conflict(schemas.setdefault(new.key, new), new)
             if len(schemas) > len(self.current):
-                swapped = Schemas(schemas)
+                swapped = Schemas(schemas, self.current)
+                for new in parsed:
+                    swapped.adopt(self._compiled_alone.pop(new.key, None))
                 self._approve(swapped, {schema_id for schema_id, _ in schemas.keys() - self.current.keys()})
                 self.current = swapped
 
@@ -182,52 +206,32 @@ class RegisteredSchemas(Mapping[Key, dict[str, Any]]):
         return f"<schemas {', '.join(f'{schema_id} {version}' for schema_id, version in self) or 'none'}>"
 
 
-def _references(schema: Schema) -> list[str]:
+def _compiled(schema: Schema, schemas: Mapping[Key, Schema], pins: Pins) -> CompiledSchema:
     # Imported late, as jsonschema is: see schema._known_dialects.
-    from jupyter_otel_telemetry.schemas.references import external_references  # noqa: PLC0415
-
-    return external_references(schema.document)
-
-
-def _compiled(schema: Schema, schemas: Mapping[Key, Schema]) -> CompiledSchema:
-    from jupyter_otel_telemetry.schemas.flag_reading import mentions_flags, read_flags  # noqa: PLC0415 - as above
+    from jupyter_otel_telemetry.schemas.effort import check_effort  # noqa: PLC0415
+    from jupyter_otel_telemetry.schemas.flag_reading import mentions_flags, read_flags, read_subschemas  # noqa: PLC0415
     from jupyter_otel_telemetry.schemas.references import SchemaDocuments  # noqa: PLC0415
     from jupyter_otel_telemetry.schemas.validation import EventValidator  # noqa: PLC0415
 
-    documents = SchemaDocuments(schema.document, _needed_documents(schema, schemas))
-    flags = read_flags(documents) if any(mentions_flags(document) for document in documents) else None
+    name = f"schema {schema.id!r} version {schema.version}"
+    needed = needed_schemas(schema, schemas, pins)
+    others = other_versions(schema, needed, schemas)
+    needed_documents = {uri: found.document for uri, found in needed.items()}
+    documents = SchemaDocuments(schema.document, needed_documents)
+    subschemas, root = read_subschemas(documents)
+    check_effort(subschemas, root, name)
+    if any(others.values()):
+        other_documents = {uri: [other.document for other in found] for uri, found in others.items()}
+        documents = SchemaDocuments(schema.document, needed_documents, other_documents)
+        subschemas, root = read_subschemas(documents)
+    flags = read_flags(subschemas, root) if any(map(mentions_flags, documents.with_all_versions())) else None
     return CompiledSchema(
         schema=schema,
-        validator=EventValidator(documents, f"schema {schema.id!r} version {schema.version}"),
+        validator=EventValidator(documents, name),
         event_type=replace(schema.event_type, flags=flags),
         documents=documents,
+        reached_ids={uri + end for uri in others for end in ("", "#")},
     )
-
-
-def _needed_documents(schema: Schema, schemas: Mapping[Key, Schema]) -> dict[str, dict[str, Any]]:
-    """Collect the documents that `schema` needs by `$ref`, also through others, by id."""
-    current = _current_versions(schemas)
-    needed: dict[str, dict[str, Any]] = {}
-    waiting = [(schema.id, reference) for reference in _references(schema)]
-    while waiting:
-        wanted_by, reference = waiting.pop()
-        target = urldefrag(reference).url
-        found = current.get(target) or current.get(target + "#")
-        if found is None:
-            raise SchemaNotRegistered(target, None, schemas, wanted_by)
-        if target not in needed and found.id != schema.id:
-            needed[target] = found.document
-            waiting += [(found.id, further) for further in _references(found)]
-    return needed
-
-
-def _current_versions(schemas: Mapping[Key, Schema]) -> dict[str, Schema]:
-    """Per id, the schema that a `$ref` means: the one with the highest version, as people order versions."""
-    return {schema.id: schema for schema in sorted(schemas.values(), key=lambda schema: _order(schema.version))}
-
-
-def _order(version: str) -> list[tuple[int, int, str]]:
-    return [(1, int(part), "") if part.isdecimal() else (0, 0, part) for part in version.split(".")]
 
 
 def _difference(old: Any, new: Any, path: tuple[str | int, ...] = ()) -> str | None:

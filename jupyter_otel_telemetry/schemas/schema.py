@@ -7,6 +7,7 @@ import re
 import uuid
 from dataclasses import dataclass, field
 from difflib import get_close_matches
+from functools import cached_property
 from typing import TYPE_CHECKING, Any, Final
 
 from jupyter_otel_telemetry.jsondata import NotJSONError, is_mapping, json_copy, short_repr
@@ -112,6 +113,14 @@ class Schema:
     def key(self) -> tuple[str, str]:
         """The id and the version as text, which together name the schema."""
         return self.id, self.version
+
+    @cached_property
+    def references(self) -> list[str]:
+        """The URIs of other documents that its `$ref`s name; a jsonschema.SchemaError if one is broken."""
+        # Imported late, as jsonschema is: see _known_dialects.
+        from jupyter_otel_telemetry.schemas.references import external_references  # noqa: PLC0415
+
+        return external_references(self.document)
 
 
 def parse_schema(schema: Any) -> Schema:
