@@ -111,6 +111,10 @@ class TestPlaces:
         refused("which JSON Schema does not know; use properties", **{keyword: {"email": FLAGGED}})
         refused("which JSON Schema does not know", **{keyword: [{"deep": {"Pii": True}}]})
 
+    def test_that_yaml_1_1_would_have_understood_is_found_too(self):
+        """`pii: yes` is text in YAML 1.2."""
+        refused("no effect below 'fields'", fields={"email": {"pii": "yes"}})
+
     def test_of_a_known_keyword_with_the_wrong_kind_of_value_is_refused(self):
         """Draft 7 knows no prefixItems, so its meta-schema does not object."""
         refused("no effect below 'prefixItems'", prefixItems={"a": FLAGGED})
@@ -145,6 +149,7 @@ class TestHarmless:
             {"deprecated": True, "readOnly": True, "personal-data": True, "redactionPolicies": ["x"]},
             {"tittle": "T", "hotel": {"stars": 5}, "pie": 3, "url": "#x", "href": "a#b", "id": "x"},
             {"propertys": {"a": {"type": "string"}}, "item": {"type": "string"}},
+            {"metadata": {"category": "demo", "pi": "3.14", "otel": {"collector": "x"}}},
             {"properties": {"pi": {"type": "number"}, "Pii": {"type": "string"}, "category": {"type": "string"}}},
             {"properties": {"pii": {"type": "boolean"}, "categories": {"type": "array"}, "otel": {"type": "object"}}},
             {"properties": {"pi": True, "item": {"$ref": "#/definitions/x"}}, "definitions": {"x": FLAGGED}},
