@@ -10,7 +10,7 @@ from contextlib import suppress
 import jsonschema
 import pytest
 from builders import ID, schema
-from hypothesis import given
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from jupyter_otel_telemetry import EventLog, SchemaConflict, SchemaNotRegistered, TelemetryError
@@ -40,6 +40,7 @@ DIALECTS = [
 ]
 
 
+UNHURRIED = settings(deadline=None, suppress_health_check=[HealthCheck.too_slow])
 KEYWORDS = st.sampled_from(
     "$id version $schema $ref $defs $anchor title type properties patternProperties additionalProperties items enum "
     "const allOf not if then pii categories otel Pii propertys item x-a fields minLength pattern dependencies".split()
@@ -335,6 +336,7 @@ class TestRegisterSchema:
 
         assert event_log.record_event(ID, 1, {"\udc00": "\ud83d"})
 
+    @UNHURRIED
     @given(st.dictionaries(KEYWORDS, VALUES, max_size=4))
     def test_any_mapping_is_registered_or_refused_by_the_documented_errors(self, keywords):
         """Whatever stands under the keywords."""
