@@ -2,8 +2,8 @@
 
     python tests/fetch_suite.py
 
-The JSON-Schema-Test-Suite, for test_conformance.py, is that of the installed jsonschema. Its folder is the variable
-JSON_SCHEMA_TEST_SUITE, else .cache/json-schema-test-suite in the project's root. The folder of
+The JSON-Schema-Test-Suite, for test_conformance.py, is that of the installed jsonschema. Its folder is the
+environment variable JSON_SCHEMA_TEST_SUITE, else .cache/json-schema-test-suite in the project's root. The folder of
 jupyter_telemetry's tests, for test_jupyter_telemetry.py, is JUPYTER_TELEMETRY_TESTS, else
 .cache/jupyter-telemetry-tests. A suite that is there already is not fetched again.
 """

@@ -5,10 +5,13 @@ import os
 import socket
 import subprocess
 import sys
+from contextlib import suppress
 
 import jsonschema
 import pytest
 from builders import ID, schema
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 
 from jupyter_otel_telemetry import SchemaConflict, SchemaNotRegistered, TelemetryError
 
@@ -35,6 +38,23 @@ DIALECTS = [
     "https://json-schema.org/draft/2019-09/schema",
     "https://json-schema.org/draft/2020-12/schema",
 ]
+
+
+UNHURRIED = settings(deadline=None, suppress_health_check=[HealthCheck.too_slow])
+KEYWORDS = st.sampled_from(
+    "$id version $schema $ref $defs $anchor title type properties patternProperties additionalProperties items enum "
+    "const allOf not if then pii categories otel Pii propertys item x-a fields minLength pattern dependencies".split()
+)
+VALUES = st.recursive(
+    st.none()
+    | st.booleans()
+    | st.integers()
+    | st.floats()
+    | st.text()
+    | st.sampled_from(["string", "[", "#", "#/x", *DIALECTS]),
+    lambda below: st.lists(below, max_size=3) | st.dictionaries(KEYWORDS | st.text(), below, max_size=3),
+    max_leaves=8,
+)
 
 
 class TestRegisterSchema:
@@ -164,6 +184,7 @@ class TestRegisterSchema:
             (schema(**{"$schema": 7}), "unknown \\$schema 7"),
             (schema(properties={"__x": {}}), "property '__x'; names that begin with __ are reserved"),
             (schema(default={1, 2}), "is not JSON: is a set, which JSON cannot hold at /default"),
+            (schema(maximum=10**5000), "holds an integer of too many digits"),
             (schema(otel=3), "otel must be a mapping"),
             (schema(otel={"event_nam": "x"}), "unknown annotation otel.event_nam; did you mean event_name"),
             (schema(otel={"event_name": ""}), "otel.event_name must be a text"),
@@ -308,6 +329,19 @@ class TestRegisterSchema:
 
         with pytest.raises(ValueError, match="nested"):
             event_log.register_schema(schema(**deep))
+
+    def test_lone_surrogates_do_no_harm_where_nothing_is_named_by_them(self, event_log):
+        """Neither in texts nor in names of properties, which leave without them."""
+        event_log.register_schema(schema(title="\ud800", properties={"\udc00": {"enum": ["\ud83d"]}}))
+
+        assert event_log.record_event(ID, 1, {"\udc00": "\ud83d"})
+
+    @UNHURRIED
+    @given(st.dictionaries(KEYWORDS, VALUES, max_size=4))
+    def test_any_mapping_is_registered_or_refused_by_the_documented_errors(self, keywords):
+        """Whatever stands under the keywords."""
+        with suppress(ValueError, jsonschema.SchemaError):
+            EventLog().register_schema(schema() | keywords)
 
     def test_property_may_be_called_otel(self, event_log):
         """Only a keyword is an annotation, not a name."""

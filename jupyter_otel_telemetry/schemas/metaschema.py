@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import json
 import re
 from difflib import get_close_matches
 from functools import cache, lru_cache
 from typing import TYPE_CHECKING, Any, Final
 
-from jupyter_otel_telemetry.jsondata import json_bytes, json_pointer
+from jupyter_otel_telemetry.jsondata import json_bytes, json_pointer, short_repr
 from jupyter_otel_telemetry.schemas.keywords import walk
 
 if TYPE_CHECKING:
@@ -26,6 +27,7 @@ _MAX_PATTERN: Final = 10_000
 _MAX_PATTERNS: Final = 100_000
 _MAX_EXPLAINED_BYTES: Final = 5_000
 """Size up to which jsonschema, a thousand times slower than jsonschema-rs, explains why a schema is invalid."""
+_SURROGATE: Final = re.compile("[\ud800-\udfff]")
 _TYPES: Final = ("array", "boolean", "integer", "null", "number", "object", "string")
 
 
@@ -40,7 +42,8 @@ def validator_class(document: Mapping[str, Any]) -> type[Validator]:
     found = _known_dialects().get(dialect.rstrip("#")) if isinstance(dialect, str) else None
     if found is None:
         known = ", ".join(_known_dialects())
-        raise ValueError(f"schema {document.get('$id')!r} names the unknown $schema {dialect!r}; use one of {known}")
+        name, unknown = short_repr(document.get("$id")), short_repr(dialect)
+        raise ValueError(f"schema {name} names the unknown $schema {unknown}; use one of {known}")
     return found
 
 
@@ -65,17 +68,14 @@ def check_against_metaschema(document: dict[str, Any], where: str) -> None:
 
     Raises:
         jsonschema.SchemaError: the schema is invalid; the message names the first place.
-        ValueError: `$schema` names an unknown draft.
+        ValueError: `$schema` names an unknown draft, or the schema holds an integer that Python cannot print.
 
     """
     cls = validator_class(document)
     fast = _fast_validator(cls)
-    try:
-        is_valid = fast is not None and fast.is_valid(document)
-    except ValueError:  # a lone surrogate
-        fast, is_valid = None, False
-    if not is_valid:
-        error = _explained(cls, fast, document)
+    checked = _encodable(document, where)
+    if fast is None or not fast.is_valid(checked):
+        error = _explained(cls, fast, checked)
         if error is not None:
             raise _invalid(  # one line; the original, in the cause, shows the whole metaschema
                 where,
@@ -87,6 +87,15 @@ def check_against_metaschema(document: dict[str, Any], where: str) -> None:
                 schema_path=error.absolute_schema_path,
             ) from error
     _check_patterns(document, where)
+
+
+def _encodable(document: dict[str, Any], where: str) -> Any:
+    """Return a schema as UTF-8 can hold it: with lone surrogates replaced, which decide nothing here."""
+    try:
+        text = json.dumps(document, ensure_ascii=False)
+    except ValueError:
+        raise ValueError(f"{where} holds an integer of too many digits") from None
+    return document if _SURROGATE.search(text) is None else json.loads(_SURROGATE.sub("\ufffd", text))
 
 
 @cache

@@ -25,13 +25,14 @@ from jupyter_otel_telemetry.schemas.annotations import (
     severity,
 )
 from jupyter_otel_telemetry.schemas.keywords import MAX_DEPTH, Path, depth, walk
-from jupyter_otel_telemetry.schemas.metaschema import check_against_metaschema, validator_class
+from jupyter_otel_telemetry.schemas.metaschema import DEFAULT_DIALECT, check_against_metaschema, validator_class
 from jupyter_otel_telemetry.schemas.spelling import check_spelling
 
 if TYPE_CHECKING:
     from jupyter_otel_telemetry.schemas.flags import SchemaFlags
 
 __all__ = [
+    "DEFAULT_DIALECT",
     "LOG_RECORD_NAMES",
     "RESERVED_ATTRIBUTES",
     "SEVERITIES",
@@ -183,7 +184,8 @@ def _described(document: dict[str, Any]) -> str:
     """Return how messages name a schema whose id and version are not checked yet."""
     schema_id, version = document.get("$id"), document.get("version")
     if type(schema_id) is not str or not schema_id:
-        return f"the schema ({short_repr(document.get('title', 'without title'))})"
+        title = document.get("title")
+        return f"the schema ({short_repr(title)})" if isinstance(title, str) else "the schema"
     name = f"schema {short_repr(schema_id)}"
     return name if version is None else f"{name} version {short_repr(version_text(version)).strip(_QUOTES)}"
 

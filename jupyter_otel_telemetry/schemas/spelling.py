@@ -103,17 +103,20 @@ def _meant_annotation(key: str, value: Any) -> str | None:
     if meant is None or _forms(key)[1] == _forms(meant)[1]:
         return meant
     if meant == "otel":
-        return (
-            meant if isinstance(value, dict) and value and all(type(item) is str for item in value.values()) else None
-        )
-    return meant if isinstance(value, {"pii": (bool, str), "categories": (list, str)}[meant]) else None
+        fits = isinstance(value, dict) and bool(value) and all(isinstance(item, str) for item in value.values())
+    else:
+        fits = isinstance(value, (bool, str) if meant == "pii" else (list, str))
+    return meant if fits else None
 
 
 def _seems_annotation(key: str, value: Any) -> bool:
+    """Tell whether a key and its value, where neither has a meaning, were meant as an annotation."""
+    if key == "pii":
+        return isinstance(value, (bool, str))
     meant = key if key in ANNOTATIONS else _nearly(key, ANNOTATIONS)
     if meant == "otel":
         return _is_otel(value)
-    return isinstance(value, {"pii": bool, "categories": list}[meant]) if meant else False
+    return isinstance(value, bool if meant == "pii" else list) if meant else False
 
 
 def _is_reference(key: str, value: Any) -> bool:
