@@ -5,7 +5,9 @@ from __future__ import annotations
 import json
 import logging
 import pickle
+import re
 from logging.handlers import QueueHandler
+from pathlib import Path
 from queue import SimpleQueue
 
 import pytest
@@ -17,6 +19,7 @@ from opentelemetry.sdk._logs.export import InMemoryLogRecordExporter, SimpleLogR
 from traitlets import TraitError
 from traitlets.config import Config
 
+import jupyter_otel_telemetry
 from jupyter_otel_telemetry import EventLog, OTLPHandler, TelemetryError
 from jupyter_otel_telemetry.errors import PolicyError
 from jupyter_otel_telemetry.privacy.pseudonyms import Pseudonymizer
@@ -692,6 +695,13 @@ class TestTroubles:
             return caplog.text
 
         return failures
+
+    def test_no_module_logs_traceback_objects(self):
+        """Whatever fails; `failure_text` is logged instead."""
+        modules = Path(jupyter_otel_telemetry.__file__).parent.rglob("*.py")
+        logging_them = re.compile(r"\.exception\(|exc_info=")
+
+        assert [path for path in modules if logging_them.search(path.read_text(encoding="utf-8"))] == []
 
     @pytest.mark.parametrize(
         "error, named",

@@ -51,7 +51,7 @@ def event_of(record: logging.LogRecord) -> EventRecord | None:
     if not isinstance(capsule, dict) or _was_made_of_ours(record):
         return None
     is_of_binderhub = record.name == _BINDERHUB and "schema" in capsule  # else a formatter of ours has made its text
-    id_key, version_key, time_key = keys = _KEYS_OF_BINDERHUB if is_of_binderhub else _KEYS
+    id_key, version_key, time_key = _KEYS_OF_BINDERHUB if is_of_binderhub else _KEYS
     schema_id, version = capsule.get(id_key), capsule.get(version_key, "")
     if not isinstance(schema_id, str):
         return None
@@ -59,7 +59,10 @@ def event_of(record: logging.LogRecord) -> EventRecord | None:
     if not _are_plain((*capsule, schema_id, version)):
         capsule = {plain_text(key): value for key, value in capsule.items()}
         schema_id, version = plain_text(schema_id), plain_text(version)
-    event = {key: value for key, value in capsule.items() if key[:2] != "__" and key not in keys}
+    event = {key: value for key, value in capsule.items() if key[:2] != "__"}
+    if is_of_binderhub:
+        for key in _KEYS_OF_BINDERHUB:
+            event.pop(key, None)
     return _made(record, _foreign_type(schema_id, version), event, claimed)
 
 

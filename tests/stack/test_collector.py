@@ -179,6 +179,7 @@ def record(log, numbers):
 KINDS = {
     "plain": {"user": "ada", "n": 2**53 + 1, "kernel": {"name": "zwölf \U0001f600"}},
     "every type": {"list": [1, -2.5, None, {"a": True}], "big": 2**70, "low": -(2**63), "none": None},
+    "empty values": {"text": "", "list": [], "object": {}, "zero": 0, "no": False, "deep": [[], {}, ""]},
     "odd text": {"text": "\ud800\n\u2028\0", "": "", "日本": "é"},
     "not a number": {"nan": float("nan"), "inf": float("-inf"), "tiny": 5e-324},
     "200 properties": {f"p{number}": number for number in range(200)},
