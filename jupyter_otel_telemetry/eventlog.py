@@ -170,6 +170,8 @@ class EventLog(LoggingConfigurable):
         """Apply an in-place change of `handlers`; one that is invalid is logged, and the earlier handlers stay."""
         with self._lock:
             items = list(self._handler_list)
+            if items == self._used_items:
+                return
             try:
                 handlers = cast("Handlers", self.traits()["handlers"]).build_all(self, items)
                 self._checked_policy(handlers=handlers)
@@ -430,6 +432,7 @@ class EventLog(LoggingConfigurable):
             PolicyError: `allowed_schemas` was changed in place to what it must not be.
 
         """
+        self._use_changed_handlers()
         policy = self._policy = self._checked_policy()
         destinations = [
             Destination(_shown(handler), (policy, *policies_of(handler))) for handler in self._dispatcher.handlers

@@ -32,7 +32,7 @@ def is_failure(error: BaseException) -> bool:
 
 
 def log_trouble(log: Callable[[], logging.Logger], level: int, text: str, *arguments: object, **options: Any) -> None:
-    """Log a sentence. Never raises: the program's handlers and filters, and the `repr` of an argument, may."""
+    """Log a sentence. Never raises: the program's handlers and filters may."""
     try:
         log().log(level, text, *arguments, **options)
     except BaseException as error:
@@ -75,11 +75,11 @@ class TroubleLog:
             error = sys.exc_info()[1]
             where = f": {failure_text(error)}" if traceback and error is not None else ""
             text = "%s failed%s; further failures are counted, and reported once an hour%s"
-            log_trouble(self._log, logging.ERROR, text, _Name(what), problem, where)
+            log_trouble(self._log, logging.ERROR, text, _name(what), problem, where)
         elif failing.reminder_is_due(self._clock()):
             text = "%s failed%s; it has failed %s in %s"
             lasting = _duration(self._clock() - failing.since_s)
-            log_trouble(self._log, logging.ERROR, text, _Name(what), problem, _times(count), lasting)
+            log_trouble(self._log, logging.ERROR, text, _name(what), problem, _times(count), lasting)
 
     def worked(self, what: object) -> None:
         """Note a success of `what`, and log the recovery if it failed before."""
@@ -89,7 +89,7 @@ class TroubleLog:
         if failing is None or self.failing.pop(id(what), None) is not failing:
             return
         times, lasting = _times(next(failing.numbers) - 1), _duration(self._clock() - failing.since_s)
-        log_trouble(self._log, logging.WARNING, "%s works again; it failed %s in %s", _Name(what), times, lasting)
+        log_trouble(self._log, logging.WARNING, "%s works again; it failed %s in %s", _name(what), times, lasting)
 
     def _find(self, what: object) -> _Failing | None:
         failing = self.failing.get(id(what))
@@ -127,17 +127,11 @@ class _Failing:
         return True
 
 
-class _Name:
-    """The name of an object in a log message: a text itself, or a `repr`, not every one of which works."""
-
-    def __init__(self, what: object) -> None:
-        self._what = what
-
-    def __str__(self) -> str:
-        try:
-            return self._what if isinstance(self._what, str) else repr(self._what)
-        except Exception:  # noqa: BLE001 - a program's __repr__ may raise anything
-            return f"a {type(self._what).__name__}"
+def _name(what: object) -> str:
+    try:
+        return what if isinstance(what, str) else repr(what)
+    except Exception:  # noqa: BLE001 - a program's __repr__ may raise anything
+        return f"a {type(what).__name__}"
 
 
 def _times(count: int) -> str:

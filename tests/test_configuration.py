@@ -208,6 +208,12 @@ class TestHandlersInPlace:
         assert log.record_event(ID, 1, {}) == {}
         assert "did you mean 'action'?" in caplog.text
 
+    def test_explain_knows_them(self, log):
+        """Before there is any event."""
+        log.handlers.append(logging.NullHandler())
+
+        assert {entry["destination"] for entry in log.explain()} == {"EventSink", "NullHandler"}
+
     def test_one_may_remove_itself_while_it_handles(self, log, event_sink):
         """The others get the event all the same."""
 

@@ -1,7 +1,6 @@
 """Recording an event never hurts the application: nothing raises, hangs or multiplies without end."""
 
 import asyncio
-import gc
 import itertools
 import logging
 import signal
@@ -300,8 +299,41 @@ class TestSecondEntry:
 
 
 class TestChangesFromOtherThreads:
-    def test_policy_is_never_half_of_each(self, event_sink):
-        """Options that only ever withhold one property or the other withhold at least one."""
+    @pytest.fixture(autouse=True)
+    def _busy(self):
+        """Let threads take turns as often as Python can."""
+        before = sys.getswitchinterval()
+        sys.setswitchinterval(1e-6)
+        yield
+        sys.setswitchinterval(before)
+
+    def test_policy_is_that_of_one_moment(self, event_sink):
+        """Though two entries change while one is copied, and then a third one is added."""
+        changes = []
+
+        class Meanwhile(str):
+            __slots__ = ()
+
+            def __deepcopy__(self, _memo):
+                if changes:
+                    changes.pop()()
+                return self
+
+        def entries(name):
+            return {schema_id: {"withheld_properties": [Meanwhile(name)]} for schema_id in (ID, f"{ID}/2")}
+
+        allowed = entries("action")
+        log = log_with(event_sink, allowed_schemas=allowed)
+        log.register_schema(schema(id=f"{ID}/2"))
+        changes += [lambda: allowed.update({f"{ID}/3": {}}), lambda: allowed.update(entries("count"))]
+        allowed[f"{ID}/4"] = {}
+        events = [log.record_event(schema_id, 1, {"action": "a", "count": 1}) for schema_id in (ID, f"{ID}/2")]
+
+        assert changes == []
+        assert events == [{"action": "a", "count": None}] * 2
+
+    def test_policy_may_change_all_the_time(self, event_sink):
+        """Whatever another thread does, each event is recorded by one policy or the other, or not at all."""
         allowed = {ID: dict(PRIVATE), **{f"https://example.org/{number}": {} for number in range(50)}}
         log = log_with(event_sink, allowed_schemas=allowed)
         stop = threading.Event()
@@ -315,13 +347,11 @@ class TestChangesFromOtherThreads:
 
         with ThreadPoolExecutor() as pool:
             changing = pool.submit(change)
-            seen = [log.record_event(ID, 1, {"action": "a", "count": 1}) for _ in range(3000)]
+            seen = [log.record_event(ID, 1, {"action": "a", "count": 1}) for _ in range(200)]
             stop.set()
             changing.result()
 
-        expected = ({"action": None, "count": 1}, {"action": "a", "count": None})
-        assert all(event is None or event in expected for event in seen)
-        assert any(seen)
+        assert all(event in (None, {"action": None, "count": 1}, {"action": "a", "count": None}) for event in seen)
 
     def test_handlers_may_come_and_go(self, event_sink):
         """Those that stay get every event."""
@@ -374,16 +404,17 @@ class TestTroubleLog:
 
         assert caplog.messages[1:] == ["delivery works again; it failed once in 90 seconds"]
 
-    def test_new_object_with_the_id_of_one_that_is_gone_is_logged(self, caplog):
+    def test_new_object_with_the_id_of_one_that_is_gone_is_logged(self, trouble, caplog):
         """CPython gives a new object the place of the one that was just dropped."""
-        log = log_with()
-        for number in range(5):
-            log.handlers = [BrokenHandler(number)]
-            log.record_event(ID, 1, {})
-            log.handlers = None
-            gc.collect()
+        ids = set()
+        for _ in range(20):
+            listener = Listener()
+            ids.add(id(listener))
+            trouble.failed(listener, "", traceback=False)
+            del listener
 
-        assert [number for number in range(5) if f"<broken {number}>" in caplog.text] == list(range(5))
+        assert len(ids) < 20
+        assert len(caplog.records) == 20
 
     def test_keeps_nothing_alive_and_is_bounded(self, trouble, caplog):
         """A program that makes a new failing listener for each request."""
@@ -404,6 +435,10 @@ class TestTroubleLog:
 
         assert len(caplog.messages) == 2
         assert "it failed 1,000 times" in caplog.text
+
+
+class Listener:
+    """An object that is cheap to make."""
 
 
 class BrokenHandler(logging.Handler):

@@ -65,7 +65,7 @@ def line_of(sink):
     return json.loads(sink.lines[-1])
 
 
-def run(program, timeout_s=60):
+def run(program, timeout_s=180):
     """Run a program in a process of its own, which is ended if it takes too long."""
     command = [sys.executable, "-W", "error", "-c", program]
     done = subprocess.run(command, capture_output=True, text=True, timeout=timeout_s, check=False)

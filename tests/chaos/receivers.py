@@ -64,7 +64,7 @@ class Receiver:
     requests: list = field(default_factory=list)
     times_s: list = field(default_factory=list)
     arrived: dict = field(default_factory=dict)
-    """The numbers that arrived of each writer, its events' action; repeated deliveries are left out."""
+    """The numbers that arrived of each writer, its events' action; as in `logs`, without repeated deliveries."""
     _seen: set = field(default_factory=set)
     released: threading.Event = field(default_factory=threading.Event)
     changed: threading.Condition = field(default_factory=threading.Condition)
@@ -77,7 +77,6 @@ class Receiver:
             self.requests.append(numbers)
             self.times_s.append(time.monotonic())
             if reply.accepts:
-                self.logs += logs
                 self._note_arrival(logs)
             self.changed.notify_all()
         self.released.wait(reply.wait_s)
@@ -87,7 +86,8 @@ class Receiver:
         for log in logs:
             if (uid := log.attributes["log.record.uid"]) not in self._seen:
                 self._seen.add(uid)
-                writer, number = (log.attributes[f"jupyter.event.{name}"] for name in ("action", "count"))
+                self.logs.append(log)
+                writer, number = (log.attributes.get(f"jupyter.event.{name}") for name in ("action", "count"))
                 self.arrived.setdefault(writer, []).append(number)
 
     @property

@@ -19,7 +19,7 @@ def record(log, numbers=range(RECORD_COUNT)):
         log.record_event(ID, 1, {"action": "start", "count": number})
 
 
-def flush(log, timeout_s=20):
+def flush(log, timeout_s=120):
     return log.handlers[0].force_flush(timeout_s)
 
 

@@ -37,16 +37,16 @@ def test_no_event_is_missing_after_restarts(collector, folder, protocol):
         thread.start()
     for _ in range(3):
         before = len(collector.receiver.logs)
-        collector.receiver.wait_for(before + 200, timeout_s=30)
+        collector.receiver.wait_for(before + 200, timeout_s=120)
         collector.stop()
         is_over.wait(0.5)  # for a while, nobody is there
         collector.start()
     is_over.set()
     for thread in threads:
         thread.join()
-    assert handler.force_flush(30)
+    assert handler.force_flush(120)
     while missing := sum(recorded.values()) - len({uid(log) for log in collector.receiver.logs}):
-        collector.receiver.wait_for(len(collector.receiver.logs) + missing, timeout_s=30)  # some may come twice
+        collector.receiver.wait_for(len(collector.receiver.logs) + missing, timeout_s=120)  # some may come twice
     handler._provider.shutdown()
 
     arrived = {name: set() for name in recorded}

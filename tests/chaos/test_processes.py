@@ -77,7 +77,7 @@ class TestKill:
         process.join()
         assert said(told) == 200
         spooling(http)
-        http.wait_for(lambda found: len(set(found.uids)) >= 200)
+        http.wait_for(lambda found: len(found.logs) >= 200)
 
         assert http.arrived["first"] == list(range(200))
 
@@ -100,7 +100,7 @@ class TestManyProcesses:
         started = [start(processes, http.url, folder, f"w{number}", count=500) for number in range(8)]
         for process, _ in started:
             process.join(180)
-        http.wait_for(lambda found: len(set(found.uids)) >= 8 * 500)
+        http.wait_for(lambda found: len(found.logs) >= 8 * 500)
 
         assert http.arrived == {f"w{number}": list(range(500)) for number in range(8)}
         assert list((folder / "queue").iterdir()) == []
@@ -134,7 +134,7 @@ class TestFork:
     def test_both_deliver_their_own(self, http, folder, how):
         """The child never what its parent has recorded, and it ends at once."""
         result = run("record_and_fork", http.url, folder, how)
-        http.wait_for(lambda found: len(set(found.uids)) >= 5)
+        http.wait_for(lambda found: len(found.logs) >= 5)
 
         assert (result.returncode, result.stderr) == (0, "")
         assert http.arrived == {"parent": [0, 1, 2], "child": [1, 2]}
@@ -143,7 +143,7 @@ class TestFork:
         """What it has recorded waits for whoever comes next."""
         assert run("record_and_fork", "http://127.0.0.1:9", folder, "exit").returncode == 0
         spooling(http)
-        http.wait_for(lambda found: len(set(found.uids)) >= 5)
+        http.wait_for(lambda found: len(found.logs) >= 5)
 
         assert http.arrived == {"parent": [0, 1, 2], "child": [1, 2]}
 
@@ -153,7 +153,7 @@ class TestFork:
         with grpc_receiver(Receiver("grpc")) as receiver:
             assert run("record_and_fork", receiver.url, folder, "exit").returncode == 0
             run("visit", receiver.url, folder)
-            receiver.wait_for(lambda found: len(set(found.uids)) >= 5)
+            receiver.wait_for(lambda found: len(found.logs) >= 5)
 
             assert receiver.arrived == {"parent": [0, 1, 2], "child": [1, 2]}
 
@@ -209,7 +209,7 @@ print("recorded", flush=True)
         process.communicate(timeout=180)
         assert http.arrived == {"a": [0, 1, 2]}
         spooling(http)
-        http.wait_for(lambda found: len(set(found.uids)) >= 4)
+        http.wait_for(lambda found: len(found.logs) >= 4)
 
         assert http.arrived == {"a": [0, 1, 2, 3]}
 

@@ -25,7 +25,7 @@ CONTROL = re.compile(r"[^\n -~\xa1-\uffff]")
 STYLES = re.compile(r"\x1b\[[0-9;]*m")
 EVIL = "\x1b[31m\x1b]0;title\x07\r\n\x9b2J\u202e\x7f[red]x[/red]:smile:"
 FULL = Path("/dev/full")
-TIMEOUT_S = 20
+TIMEOUT_S = 180
 
 posix = pytest.mark.skipif(os.name != "posix", reason="needs POSIX signals and terminals")
 
@@ -34,7 +34,7 @@ def run(*arguments):
     return subprocess.run([*COMMAND, *arguments], capture_output=True, text=True, timeout=TIMEOUT_S, check=False)
 
 
-def send(endpoint, *records, service="hub", timeout_s=10):
+def send(endpoint, *records, service="hub", timeout_s=120):
     """Deliver the records, one request each, with OpenTelemetry's own exporter."""
     exporter = OTLPLogExporter(f"{endpoint}/v1/logs", timeout=timeout_s)
     provider = LoggerProvider(Resource({"service.name": service}), shutdown_on_exit=False)

@@ -48,7 +48,7 @@ def record(request):
         log.register_schema({"$id": ID, "version": 1, "type": "object"})
         for event in events:
             log.record_event(ID, 1, event)
-        return handler.force_flush(30)
+        return handler.force_flush(120)
 
     return record
 

@@ -10,7 +10,7 @@ class TestToken:
     def test_opens(self, gateway, loki):
         """With the token, over TLS, an event is accepted, and arrives."""
         assert post_logs(gateway.endpoint, token=TOKEN, verify=gateway.trusted) == OK
-        assert len(loki.wait_for(1, 30)) == 1
+        assert len(loki.wait_for(1, 180)) == 1
 
     @pytest.mark.parametrize("token", [None, "wrong", TOKEN[:-1], TOKEN + "x"])
     def test_is_needed(self, gateway, token):

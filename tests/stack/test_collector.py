@@ -73,7 +73,7 @@ class TestWay:
     def test_event_goes_from_application_to_loki_as_it_was_sent(self, agent, loki, record):
         """Through agent and gateway, with what the gateway adds for Loki."""
         assert record(agent.endpoint, {"user": "ada", "n": 2**53, "kernel": {"name": "python3"}})
-        (log,) = loki.wait_for(1, 30)
+        (log,) = loki.wait_for(1, 180)
         attributes = dict(log.attributes)
 
         assert attributes.pop("event_name") == log.event_name == ID
@@ -98,7 +98,7 @@ class TestWay:
         log.register_schema({"$id": ID, "version": 1, "type": "object"})
         log.record_event(ID, 1, {"user": "ada", "n": 2**53 + 1, "none": None, "kernel": {"name": "zwölf"}})
         handler.close()
-        (arrived,) = loki.wait_for(1, 30)
+        (arrived,) = loki.wait_for(1, 180)
 
         assert arrived.event_name == arrived.attributes["event_name"] == ID
         assert {name: value for name, value in arrived.attributes.items() if name.startswith("jupyter.")} == {
@@ -253,7 +253,7 @@ class TestOddEvents:
         """With as many attributes as without agent and gateway, and the two that the gateway adds."""
         assert record(agent.endpoint, ODD[kind])
         assert record(loki.endpoint, ODD[kind])
-        direct, through = sorted(loki.wait_for(2, 30), key=lambda log: "event_name" in log.attributes)
+        direct, through = sorted(loki.wait_for(2, 180), key=lambda log: "event_name" in log.attributes)
         added = {"event_name", "delivery_delay_ms"}
         own = {"log.record.uid"}
 
@@ -269,7 +269,7 @@ class TestOddEvents:
         """20 MiB is too much for the agent: the application is told, and nothing else is lost."""
         assert not record(agent.endpoint, {"text": "x" * 21_000_000})
         assert record(agent.endpoint, {"text": "fine"})
-        (log,) = loki.wait_for(1, 30)
+        (log,) = loki.wait_for(1, 180)
 
         assert log.attributes["jupyter.event.text"] == "fine"
 
@@ -279,7 +279,7 @@ class TestOddEvents:
         status = post_logs(
             gateway.endpoint, token=TOKEN, verify=gateway.trusted, attributes=attributes, resource=resource
         )
-        (log,) = loki.wait_for(1, 30)
+        (log,) = loki.wait_for(1, 180)
 
         assert status == 200
         assert log.attributes.keys() == {"fine", "delivery_delay_ms"}

@@ -27,7 +27,7 @@ def sent(started, loki, tmp_path):
         def sent(address, resource):
             loki.clear()
             assert post_logs(gateway.endpoint, token=TOKEN, resource=resource, source=address) == 200
-            return dict(loki.wait_for(1, 30)[0].resource)
+            return dict(loki.wait_for(1, 180)[0].resource)
 
         gateway.wait_until(lambda: sent(HUB, {})["service.name"] == "jupyterhub", "it knows the pods")
         yield sent

@@ -30,7 +30,7 @@ class TestKafka:
         """The gateway has added what it adds, and nothing has changed since."""
         assert record(kafka_gateway.endpoint, {"user": "ada"}, headers=HEADERS)
         started(Collector, "ingest-kafka", tmp_path / "ingest", env)
-        (log,) = loki.wait_for(1, 60)
+        (log,) = loki.wait_for(1, 180)
 
         assert (log.event_name, log.attributes["event_name"]) == (ID, ID)
         assert log.attributes["jupyter.event.user"] == "ada"
@@ -39,7 +39,7 @@ class TestKafka:
         """What has not reached Loki counts as unread: whoever comes next sends it."""
         ingest = started(Collector, "ingest-kafka", tmp_path / "ingest", env)
         assert record(kafka_gateway.endpoint, {"n": 0}, headers=HEADERS)
-        loki.wait_for(1, 60)
+        loki.wait_for(1, 180)
         loki.stop()
         assert record(kafka_gateway.endpoint, *({"n": number} for number in range(1, 300)), headers=HEADERS)
         # By the second time, what counts as read has been committed: that is done each second.
@@ -53,7 +53,7 @@ class TestKafka:
         """It is counted and logged, and what comes after it arrives."""
         record(kafka_gateway.endpoint, {"text": "x" * 1_000_000}, {"text": "fine"}, headers=HEADERS)
         started(Collector, "ingest-kafka", tmp_path / "ingest", env)
-        (log,) = loki.wait_for(1, 60)
+        (log,) = loki.wait_for(1, 180)
 
         assert log.attributes["jupyter.event.text"] == "fine"
         assert kafka_gateway.metric(REFUSED) == 1

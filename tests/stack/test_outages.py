@@ -23,7 +23,7 @@ class TestLokiDownAndBack:
     def test_no_event_is_missing(self, agent, gateway, loki, record):
         """What was recorded meanwhile is in the gateway's queue, and arrives once."""
         assert record(agent.endpoint, *numbers(0))
-        loki.wait_for(COUNT, 30)
+        loki.wait_for(COUNT, 180)
         loki.stop()
         assert record(agent.endpoint, *numbers(COUNT))
         gateway.wait_until(lambda: gateway.metric(QUEUED) > 0, "the gateway queues")
@@ -80,7 +80,7 @@ for number in range(*map(int, sys.argv[1:])):
     log.record_event("https://example.org/anything", 1, {"n": number})
 if os.environ.get("DIE"):
     os.kill(os.getpid(), signal.SIGKILL)
-handler.force_flush(30)
+handler.force_flush(120)
 """
 
 
