@@ -121,6 +121,7 @@ class EventLog(LoggingConfigurable):
         use_host_log()
         super().__init__(**kwargs)
         self._policy = self._checked_policy()
+        self._announce_handlers()
 
     @default("log")
     def _default_log(self) -> logging.Logger:
@@ -138,9 +139,12 @@ class EventLog(LoggingConfigurable):
         for item in [item for item in built if item[1] not in self._dispatcher.handlers]:
             built.remove(item)
             item[1].close()
-        for handler in self._dispatcher.handlers:
+        self._announce_handlers()
+
+    def _announce_handlers(self) -> None:
+        for handler in self._dispatcher.handlers if self._policy is not None else ():
             if (announce := getattr(handler, "announce", None)) is not None:
-                announce()
+                announce(self._policy)
 
     @validate("handlers", "allowed_schemas", "pseudonym_key", "pseudonym_key_file")
     def _check_privacy(self, proposal: Bunch) -> Any:
