@@ -139,6 +139,7 @@ class EventLog(LoggingConfigurable):
         use_host_log()
         super().__init__(**kwargs)
         self._policy = self._checked_policy()
+        self._announce_handlers()
 
     @default("log")
     def _default_log(self) -> logging.Logger:
@@ -162,9 +163,12 @@ class EventLog(LoggingConfigurable):
         for item in [item for item in built if item[1] not in self._dispatcher.handlers]:
             built.remove(item)
             item[1].close()
-        for handler in self._dispatcher.handlers:
+        self._announce_handlers()
+
+    def _announce_handlers(self) -> None:
+        for handler in self._dispatcher.handlers if self._policy is not None else ():
             if (announce := getattr(handler, "announce", None)) is not None:
-                announce()
+                announce(self._policy)
 
     def _use_changed_handlers(self) -> None:
         """Apply an in-place change of `handlers`; one that is invalid is logged, and the earlier handlers stay."""

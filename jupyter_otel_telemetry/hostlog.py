@@ -7,6 +7,7 @@ printed without time, level and logger name, and those at INFO are lost.
 from __future__ import annotations
 
 import logging
+import sys
 from functools import lru_cache
 from typing import TYPE_CHECKING, Final
 
@@ -66,8 +67,9 @@ def log_to_host(logger: logging.Logger, text: str, *arguments: object) -> None:
     if logger.isEnabledFor(logging.INFO):
         logger.info(text, *arguments, stacklevel=2)
     elif _host_log().is_needed(logger.name) and not _has_level(logger):
-        place = logger.findCaller(stacklevel=2)
-        _host_log().handle(logger.makeRecord(logger.name, logging.INFO, *place[:2], text, arguments, None, place[2]))
+        code = sys._getframe(1)  # noqa: SLF001 - Logger.findCaller counts frames differently in each Python
+        place = code.f_code.co_filename, code.f_lineno
+        _host_log().handle(logger.makeRecord(logger.name, logging.INFO, *place, text, arguments, None))
 
 
 def _has_level(logger: logging.Logger) -> bool:

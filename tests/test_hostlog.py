@@ -10,16 +10,24 @@ import logging
 from traitlets.config import Application
 from jupyter_otel_telemetry import EventLog, OTLPHandler
 {before}
-EventLog(handlers=[OTLPHandler(endpoint="http://me:a-secret@127.0.0.1:9")])
+handler = OTLPHandler(endpoint="http://me:a-secret@127.0.0.1:9", allowed_schemas=["https://example.org/a"])
+EventLog(handlers=[handler], allowed_schemas={"https://example.org/*": {"withheld_properties": ["x", "y"]}})
 logging.getLogger("jupyter_otel_telemetry.anything").warning("a warning")
 """
 APPLICATION = "app = Application.instance(log_format='%(levelname)s %(name)s %(message)s', log_level={level!r})\n"
-SENDING = "sending all events, no property withheld, to http://127.0.0.1:9 (http/protobuf), without spool"
+SENDING = (
+    "sending events of https://example.org/* (withheld x, y), narrowed to events of https://example.org/a, "
+    "to http://127.0.0.1:9 (http/protobuf), without spool"
+)
 
 
 def lines(before=""):
     done = subprocess.run(
-        [sys.executable, "-c", PROGRAM.format(before=before)], capture_output=True, text=True, check=True, timeout=60
+        [sys.executable, "-c", PROGRAM.replace("{before}", before)],
+        capture_output=True,
+        text=True,
+        check=True,
+        timeout=60,
     )
     return done.stderr.splitlines()
 
@@ -57,13 +65,18 @@ logging.getLogger({logger!r}).addHandler(handler)
 
         assert lines(APPLICATION.format(level="INFO") + quiet) == []
 
-    def test_each_handler_says_it_once(self):
-        """Also one that several event logs have."""
+    def test_each_handler_says_it_once_for_each_kind_of_event_logger(self):
+        """With the policy of an `EventLog`; an `EventLogger` has none."""
         twice = """
 from jupyter_events import EventLogger
 handler = OTLPHandler(endpoint="http://127.0.0.1:9")
-EventLog(handlers=[handler]), EventLog(handlers=[handler]), EventLogger().register_handler(handler)
+EventLog(handlers=[handler]), EventLog(handlers=[handler])
+EventLogger().register_handler(handler), EventLogger().register_handler(handler)
 """
         found = lines(APPLICATION.format(level="INFO") + twice)
 
-        assert len([line for line in found if "sending all events" in line]) == 2  # one is that of PROGRAM
+        assert [line.partition("sending ")[2].partition(", to http")[0] for line in found if "sending" in line] == [
+            "no events",
+            "all events, no property withheld",
+            "events of https://example.org/* (withheld x, y), narrowed to events of https://example.org/a",
+        ]

@@ -13,7 +13,7 @@ from builders import ID, schema
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from jupyter_otel_telemetry import SchemaConflict, SchemaNotRegistered, TelemetryError
+from jupyter_otel_telemetry import EventLog, SchemaConflict, SchemaNotRegistered, TelemetryError
 
 MISTAKES = """
 from jupyter_otel_telemetry import EventLog

@@ -78,7 +78,7 @@ def explain(config: Path | None, wanted: tuple[str, ...], *, as_json: bool) -> N
             found = _explanations(_ALL_ALLOWED if config is None else _load(config), wanted)
     except SchemaError as error:
         raise click.ClickException(error.message) from error
-    except (TraitError, ValueError) as error:
+    except (TraitError, ValueError, OSError) as error:
         raise click.ClickException(str(error)) from error
     if as_json:
         click.echo(json_text(found, indent=2))

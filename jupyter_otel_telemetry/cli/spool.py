@@ -159,7 +159,7 @@ def _opened(folder: Path) -> SpoolFolder:
     except (ValueError, OSError) as error:
         raise click.ClickException(str(error)) from error
     if not (opened.path / "FORMAT").exists():
-        raise click.ClickException(f"{folder} is no spool: it has no file FORMAT")
+        raise click.ClickException(f"{folder} is not a spool: it has no file FORMAT")
     return opened
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from functools import partial
 from typing import TYPE_CHECKING, Any, Final
 
 from opentelemetry._logs import LoggerProvider, NoOpLoggerProvider
@@ -25,11 +26,11 @@ from jupyter_otel_telemetry.export.lifecycle import (
     within,
 )
 from jupyter_otel_telemetry.export.mapping import encoded_record, otel_record
-from jupyter_otel_telemetry.export.startup import log_summary
+from jupyter_otel_telemetry.export.startup import log_summary, warn_of_personal_data
 from jupyter_otel_telemetry.hostlog import use_host_log
 from jupyter_otel_telemetry.names import SCOPE_NAME
 from jupyter_otel_telemetry.otlp.settings import ExporterOptions
-from jupyter_otel_telemetry.privacy.policy import Policy
+from jupyter_otel_telemetry.privacy.policy import Policy, policies_of
 from jupyter_otel_telemetry.privacy.pseudonyms import find_pseudonym_key
 from jupyter_otel_telemetry.schemas.schema import LOG_RECORD_NAMES
 from jupyter_otel_telemetry.trouble import TroubleLog
@@ -111,18 +112,15 @@ class OTLPHandler(LoggingHandler):
         name = type(self).__name__
         self.policy: Policy | None = None
         if allowed_schemas is not None:
-            self.policy = Policy(
-                allowed_schemas,
-                lambda: find_pseudonym_key(pseudonym_key, pseudonym_key_file),
-                f"{name} allowed_schemas",
-            )
+            find_key = partial(find_pseudonym_key, pseudonym_key, pseudonym_key_file)
+            self.policy = Policy(allowed_schemas, find_key, f"{name} allowed_schemas")
             self.policy.check_installed()
         self._delivery: Delivery | None = None
         self._spool: SpoolLogRecordProcessor | None = None
         self._flushed = 0
         self._trouble = TroubleLog(lambda: _logger)
         self._admission = Admission(self.policy, events_only=events_only)
-        self._is_announced = False
+        self._announced: set[bool] = set()
         self.destination = "a logger provider of this program"
         with configuring(name):
             options = ExporterOptions(
@@ -149,8 +147,7 @@ class OTLPHandler(LoggingHandler):
         spool: Any,
     ) -> LoggerProvider:
         if is_describing():
-            if spool is not None:
-                pipeline.check_spool(spool)
+            pipeline.check_options(spool)
             return NoOpLoggerProvider()
         provider: LoggerProvider
         if spool is None:
@@ -160,11 +157,18 @@ class OTLPHandler(LoggingHandler):
         end_when_unused(self, provider, self._delivery)
         return provider
 
-    def announce(self) -> None:
-        """Log once which events this handler sends where; called when an event logger has taken it."""
-        if not self._is_announced:
-            self._is_announced = True
-            log_summary(self.policy, self.destination, self._spool)
+    def announce(self, *wider: Policy) -> None:
+        """Log once which events this handler sends where; called when an event logger has taken it.
+
+        Args:
+            wider: the policy of that event logger, if it has one.
+
+        """
+        if bool(wider) not in self._announced and not is_describing():
+            self._announced.add(bool(wider))
+            log_summary([*wider, *policies_of(self)], self.destination, self._spool)
+            if not wider:
+                warn_of_personal_data(self.policy)
 
     def createLock(self) -> None:  # noqa: N802 - logging's name
         """Do without a lock: the SDK needs none, and one held during a flush deadlocks with an exporter that logs.

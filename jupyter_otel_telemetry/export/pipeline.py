@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
     from jupyter_otel_telemetry.spool import SpoolLogRecordProcessor
 
-__all__ = ["build_provider", "build_spooling_provider", "check_spool", "limits_attributes", "record_limits"]
+__all__ = ["build_provider", "build_spooling_provider", "check_options", "limits_attributes", "record_limits"]
 
 
 def build_provider(
@@ -70,18 +70,17 @@ def build_spooling_provider(
     return provider, processor
 
 
-def check_spool(spool: Any) -> None:
-    """Check the options of a spool, without creating its folder.
+def check_options(spool: Any) -> None:
+    """Check the options of a spool, unless it is None, and look at no file.
 
     Raises:
-        ValueError: an option has no meaning, or another version wrote the folder.
-        OSError: the folder cannot be read.
+        ValueError: an option has no meaning.
 
     """
     from jupyter_otel_telemetry.spool import SpoolOptions  # noqa: PLC0415 - as above
-    from jupyter_otel_telemetry.spool.folder import SpoolFolder  # noqa: PLC0415
 
-    SpoolFolder(SpoolOptions.of(spool)).check_format()
+    if spool is not None:
+        SpoolOptions.of(spool)
 
 
 def _provider(service_name: str | None, resource: Resource | Mapping[str, Any] | None) -> LoggerProvider:

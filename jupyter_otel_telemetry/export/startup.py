@@ -9,17 +9,23 @@ from jupyter_otel_telemetry.hostlog import log_to_host
 from jupyter_otel_telemetry.schemas.installed import personal_schema_ids
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from jupyter_otel_telemetry.privacy.policy import Policy
 
-__all__ = ["log_summary", "log_withheld_whole"]
+__all__ = ["log_summary", "log_withheld_whole", "warn_of_personal_data"]
 
 _logger = logging.getLogger(__name__)
 
 
-def log_summary(policy: Policy | None, destination: str, spool: object) -> None:
-    """Log which events a handler sends where, with which policy and spool; warn of those marked as personal."""
-    events = "all events, no property withheld," if policy is None else policy.summary()
-    log_to_host(_logger, "sending %s to %s, %s", events, destination, spool or "without spool")
+def log_summary(policies: Sequence[Policy], destination: str, spool: object) -> None:
+    """Log which events a handler sends where, with which policies, the wider one first, and with which spool."""
+    events = ", narrowed to ".join(policy.summary() for policy in policies) or "all events, no property withheld"
+    log_to_host(_logger, "sending %s, to %s, %s", events, destination, spool or "without spool")
+
+
+def warn_of_personal_data(policy: Policy | None) -> None:
+    """Warn of events that are marked as personal and sent whole, where events come without their schema."""
     if personal := _sent_whole(policy):
         _logger.warning(
             "these schemas say personal-data: true, and every property of their events is sent: %s; name properties "

@@ -25,7 +25,10 @@ _FOLDERS = (("jupyterhub", "event-schemas"), ("jupyter_server", "event_schemas")
 def installed_folders() -> Iterator[tuple[str, Path]]:
     """Yield each installed package that ships schemas, and their folder, without importing the package."""
     for package, folder in _FOLDERS:
-        spec = find_spec(package)
+        try:
+            spec = find_spec(package)
+        except ValueError:  # somebody has put a module without a spec in its place
+            continue
         for location in (spec.submodule_search_locations or ()) if spec is not None else ():
             if (Path(location) / folder).is_dir():
                 yield package, Path(location) / folder

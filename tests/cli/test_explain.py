@@ -254,7 +254,6 @@ class TestEffects:
         [
             ("endpoint='collector:4318'", "OTLPHandler: endpoint 'collector:4318'"),
             ("spool={'folder': 'x', 'size': 1}", "OTLPHandler: spool must be"),
-            ("spool='event.yaml'", "OTLPHandler: spool folder"),
             (f"allowed_schemas={{{SERVER!r}: {{'withheld_properties': ['user_name']}}}}", "did you mean 'username'?"),
         ],
     )

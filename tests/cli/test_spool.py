@@ -110,7 +110,7 @@ class TestStatus:
     @pytest.mark.parametrize("command", ["status", "show", "export", "drain", "retry-rejected"])
     def test_folder_that_is_no_spool(self, tmp_path, command):
         """Is said, and nothing is made in it."""
-        assert "is no spool" in run(command, tmp_path, exit_code=1).output
+        assert "is not a spool" in run(command, tmp_path, exit_code=1).output
         assert list(tmp_path.iterdir()) == []
 
 

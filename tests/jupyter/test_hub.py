@@ -113,7 +113,7 @@ class TestLogLines:
 
         assert re.match(r"\[I \d{4}-\d\d-\d\d [\d:.]+ jupyter_otel_telemetry\.export\.startup startup:\d+\] ", line)
         assert line.endswith(
-            f"sending events of {SERVER_ACTION} (withheld username) "
+            f"sending events of {SERVER_ACTION} (withheld username), "
             f"to http://127.0.0.1:9 (http/protobuf), spool {tmp_path / 'events'}"
         )
         assert "a-secret" not in hub.output

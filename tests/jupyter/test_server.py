@@ -371,7 +371,7 @@ class TestConfiguration:
         server.stop()
         save, *_, shutdown = otlp_receiver.wait_for(3)
 
-        assert f"sending events of {KERNELS}, {CONTENTS} (withheld path, source_path) to" in server.output
+        assert f"sending events of {KERNELS}, {CONTENTS} (withheld path, source_path), to" in server.output
         assert {log.event_name for log in otlp_receiver.logs} == {KERNELS, CONTENTS}
         assert {name for log in otlp_receiver.logs if log.event_name == CONTENTS for name in event(log)} == {"action"}
         assert event(shutdown)["action"] == "shutdown"
