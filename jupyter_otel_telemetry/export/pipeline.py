@@ -40,7 +40,7 @@ def build_provider(
 
     """
     with _saying_where():
-        build_exporter = _grpc_exporter if options.chosen_protocol() == "grpc" else _http_exporter
+        build_exporter = _grpc_exporter if options.settings.protocol == "grpc" else _http_exporter
         queue_size = _queue_size()
         delivery = Delivery(build_exporter(options), queue_size)
         provider = _provider(service_name, resource)
