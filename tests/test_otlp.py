@@ -150,12 +150,15 @@ class TestArguments:
     @pytest.mark.parametrize(
         "arguments, message",
         [
-            ({"endpoint": "collector:4318"}, "endpoint 'collector:4318' is no URL; write http://host:4318"),
-            ({"endpoint": "http://"}, "is no URL"),
-            ({"endpoint": "me:secret@collector"}, "^endpoint 'collector' is no URL"),
-            ({"protocol": "http/json"}, "protocol 'http/json' is unknown; use one of http/protobuf, grpc"),
-            ({"compression": "zip"}, "compression 'zip' is unknown; use one of gzip, deflate, none"),
-            ({"compression": "deflate", "protocol": "grpc"}, "not offered over grpc"),
+            ({"endpoint": "collector:4318"}, "endpoint 'collector:4318' is not a URL; write http://host:4318"),
+            ({"endpoint": "http://"}, "is not a URL"),
+            ({"endpoint": "me:secret@collector"}, "^OTLPHandler .*: endpoint is not a URL"),
+            ({"protocol": "http/json"}, "protocol 'http/json' is not supported; use one of http/protobuf, grpc"),
+            (
+                {"compression": "zip"},
+                "compression 'zip' is not supported over http/protobuf; use one of gzip, deflate, none",
+            ),
+            ({"compression": "deflate", "protocol": "grpc"}, "not supported over grpc"),
             ({"headers": ["a"]}, "headers must be a mapping"),
             ({"allowed_schemas": ID}, "must be a list of schema ids: write"),
             ({"allowed_schemas": {ID: {"withheld_properties": "x"}}}, r"a list of texts, not 'x'; write \['x'\]"),
@@ -179,7 +182,7 @@ class TestArguments:
         """With the variable."""
         monkeypatch.setenv("OTEL_EXPORTER_OTLP_PROTOCOL", "carrier-pigeon")
 
-        with pytest.raises(ValueError, match="OTEL_EXPORTER_OTLP_PROTOCOL 'carrier-pigeon' is unknown"):
+        with pytest.raises(ValueError, match="OTEL_EXPORTER_OTLP_PROTOCOL 'carrier-pigeon' is not supported"):
             OTLPHandler()
 
     def test_attribute_limit_of_the_environment_holds(self, otlp_receiver, recording, monkeypatch):

@@ -47,7 +47,7 @@ class _Headers(TraitType[Any, Any]):
     """A mapping from names to texts, or to files that hold them, which no error shows."""
 
     def validate(self, obj: HasTraits, value: Any) -> dict[str, Any]:
-        if isinstance(value, Mapping):
+        if isinstance(value, Mapping) and all(isinstance(item, (str, Mapping)) for item in value.values()):
             return dict(value)
         raise TraitError(
             f'{type(obj).__name__}.{self.name} must be a mapping from names to texts: {{"name": "text"}}'

@@ -11,7 +11,7 @@ from functools import cached_property
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 from urllib.parse import unquote, urlsplit, urlunsplit
 
-from jupyter_otel_telemetry.masking import mask_text, mask_url, secrets_of_url
+from jupyter_otel_telemetry.masking import HIDDEN, mask_text, mask_url, secrets_of_url
 from jupyter_otel_telemetry.otlp.headers import RequestHeaders, checked_headers, parsed_headers
 
 if TYPE_CHECKING:
@@ -205,7 +205,12 @@ def check_url(name: str, value: str | None) -> None:
         if "@" not in f"{parts.path}{parts.query}{parts.fragment}":
             return
         hint = "write %40 for an @, %2F for a / and %3F for a ? in user, password, path or query"
-    raise ValueError(f"{name} {mask_url(value)!r} is not a URL; {hint}")
+    raise _not_a_url(name, value, hint)
+
+
+def _not_a_url(name: str, value: str, hint: str) -> ValueError:
+    shown = mask_url(value)
+    return ValueError(f"{name} {'' if shown == HIDDEN else f'{shown!r} '}is not a URL; {hint}")
 
 
 def _has_host(url: str) -> bool:
@@ -241,7 +246,7 @@ def _grpc_address(endpoint: Found, *, insecure: bool | None) -> _Address:
     user_info, _, target = url.rpartition("@")
     if not _GRPC_TARGET.fullmatch(target):
         hint = "write http://host:4317, https:// for TLS, or unix:/path"
-        raise ValueError(f"{endpoint.source} {mask_url(url)!r} is not a URL; {hint}")
+        raise _not_a_url(endpoint.source, url, hint)
     if insecure is None:  # a Unix socket does not leave the machine
         insecure = target.startswith("unix")
     return _Address(target, insecure, user_info, target if target.startswith("unix") else mask_url(f"//{target}")[2:])

@@ -6,18 +6,14 @@ The SDK's exporters retry for themselves, then say no more than that it failed; 
 from __future__ import annotations
 
 import logging
-import re
 from dataclasses import replace
-from typing import TYPE_CHECKING, Final, Protocol
+from typing import TYPE_CHECKING, Protocol
 
 if TYPE_CHECKING:
     from jupyter_otel_telemetry.otlp.answers import Answer
     from jupyter_otel_telemetry.otlp.settings import ExporterOptions, ExporterSettings
 
 __all__ = ["Transport", "build_transport"]
-
-_ANSWER_OF_HTTP2: Final = re.compile(r"BadStatusLine\(.\\x00\\x00")
-_ANSWER_OF_HTTP: Final = re.compile(r"http1\.x server|Received http2 header with status: (?:404|405|415)")
 
 _logger = logging.getLogger(__name__)
 
@@ -56,7 +52,7 @@ def build_transport(options: ExporterOptions, default_compression: str = "gzip")
 
 
 class _MaskingTransport:
-    """Masks the reason of each answer, which may repeat a secret, and names a likely mistake."""
+    """Masks the reason of each answer, which may repeat a secret."""
 
     def __init__(self, transport: Transport, settings: ExporterSettings) -> None:
         self._transport = transport
@@ -64,19 +60,7 @@ class _MaskingTransport:
 
     def send(self, request: bytes) -> Answer:
         answer = self._transport.send(request)
-        if not answer.reason:
-            return answer
-        hint = _wrong_protocol(self._settings.protocol, answer.reason)
-        return replace(answer, reason=self._settings.mask(answer.reason) + hint)
+        return replace(answer, reason=self._settings.mask(answer.reason)) if answer.reason else answer
 
     def close(self) -> None:
         self._transport.close()
-
-
-def _wrong_protocol(protocol: str, reason: str) -> str:
-    """Return a hint if the answer is that of a receiver of the other protocol, else an empty text."""
-    if protocol == "grpc":
-        hint = "; this looks like a port of OTLP/HTTP: use its gRPC port, 4317 by default, or protocol http/protobuf"
-        return hint if _ANSWER_OF_HTTP.search(reason) else ""
-    hint = "; this looks like a gRPC port: use the port of OTLP/HTTP, 4318 by default, or protocol grpc"
-    return hint if _ANSWER_OF_HTTP2.search(reason) else ""
