@@ -13,7 +13,7 @@ from traitlets.utils.importstring import import_item
 
 from jupyter_otel_telemetry.masking import mask_text, secrets_of_url
 
-__all__ = ["AllowedSchemasTrait", "Handlers"]
+__all__ = ["AllowedSchemasTrait", "Handlers", "SecretText"]
 
 _HINT = 'write logging handlers, or mappings such as {"class": "logging.FileHandler", "filename": "events.jsonl"}'
 _NAME_OF_SECRET: Final = re.compile(r"header|password|secret|token|credential|auth|key(?!_file)", re.IGNORECASE)
@@ -124,3 +124,15 @@ class AllowedSchemasTrait(TraitType[Any, Any]):
     def from_string_list(self, s_list: list[str]) -> Any:
         """Read an option that was repeated on the command line."""
         return s_list if len(s_list) > 1 else self.from_string(s_list[0])
+
+
+class SecretText(TraitType[Any, Any]):
+    """Text that no error shows, such as a key or a URL with a password."""
+
+    info_text = "text"
+
+    def validate(self, obj: HasTraits, value: Any) -> str:
+        """Return the text."""
+        if isinstance(value, str):
+            return value
+        raise TraitError(f"{type(obj).__name__}.{self.name} must be text, not {type(value).__name__}")

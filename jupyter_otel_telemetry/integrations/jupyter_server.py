@@ -20,6 +20,7 @@ from jupyter_otel_telemetry.export.handler import OTLPHandler
 from jupyter_otel_telemetry.export.resource import IDENTITIES, hub_identity
 from jupyter_otel_telemetry.otlp.settings import ExporterOptions, switched_off
 from jupyter_otel_telemetry.privacy.pseudonyms import Pseudonymizer, find_pseudonym_key
+from jupyter_otel_telemetry.traits import SecretText
 
 if TYPE_CHECKING:
     from jupyter_events import EventLogger
@@ -32,15 +33,6 @@ _EXPORTER: Final = (
     *("certificate_file", "client_certificate_file", "client_key_file", "proxy"),
 )
 _HANDLER: Final = (*_EXPORTER, "service_name", "allowed_schemas", "pseudonym_key", "pseudonym_key_file", "spool")
-
-
-class _SecretText(TraitType[Any, Any]):
-    """Text that no error shows."""
-
-    def validate(self, obj: HasTraits, value: Any) -> str:
-        if isinstance(value, str):
-            return value
-        raise TraitError(f"{type(obj).__name__}.{self.name} must be text")
 
 
 class _Headers(TraitType[Any, Any]):
@@ -67,7 +59,7 @@ class OTelTelemetry(LoggingConfigurable):
         help="""Name of the service. None, the default: `OTEL_SERVICE_NAME`, else the program's, `jupyter-lab`.""",
     ).tag(config=True)
 
-    endpoint = _SecretText(
+    endpoint = SecretText(
         None,
         allow_none=True,
         help="""Base URL of the receiver. None, the default: `http://localhost:4318` (4317 with grpc).""",
@@ -113,7 +105,7 @@ class OTelTelemetry(LoggingConfigurable):
         help="""PEM file with the key of `client_certificate_file`. None, the default: there is none.""",
     ).tag(config=True)
 
-    proxy = _SecretText(
+    proxy = SecretText(
         None,
         allow_none=True,
         help="""URL of an HTTP proxy: `http://proxy:3128`. None, the default: none, whatever `HTTP_PROXY` says.""",
@@ -150,7 +142,7 @@ class OTelTelemetry(LoggingConfigurable):
         """,
     ).tag(config=True)
 
-    pseudonym_key = _SecretText(
+    pseudonym_key = SecretText(
         None,
         allow_none=True,
         help="""Key of pseudonyms, at least 16 bytes. None, the default: `JUPYTER_OTEL_PSEUDONYM_KEY`, if set.""",
