@@ -5,9 +5,11 @@ from __future__ import annotations
 import os
 import socket
 import ssl
+import subprocess
 import threading
 from contextlib import contextmanager
 from http.server import ThreadingHTTPServer
+from types import SimpleNamespace
 
 import pytest
 
@@ -37,6 +39,17 @@ def free_port():
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         return probe.getsockname()[1]
+
+
+def make_certificate(folder):
+    """Make a certificate for localhost that vouches for itself; it has files `cert` and `key`."""
+    command = ["openssl", "req", "-x509", "-newkey", "rsa:2048", "-nodes", "-days", "2", "-subj", "/CN=localhost"]
+    command += ["-addext", "subjectAltName=DNS:localhost", "-keyout", "key.pem", "-out", "cert.pem"]
+    try:
+        subprocess.run(command, cwd=folder, check=True, capture_output=True)
+    except FileNotFoundError:
+        absent("openssl")
+    return SimpleNamespace(cert=str(folder / "cert.pem"), key=str(folder / "key.pem"))
 
 
 def tls_context(certificate, *, client=False):
