@@ -8,7 +8,7 @@ import ssl
 import subprocess
 import threading
 from contextlib import contextmanager
-from http.server import ThreadingHTTPServer
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from types import SimpleNamespace
 
 import pytest
@@ -60,6 +60,21 @@ def tls_context(certificate, *, client=False):
         context.verify_mode = ssl.CERT_REQUIRED
         context.load_verify_locations(certificate.cert)
     return context
+
+
+class Receiver(BaseHTTPRequestHandler):
+    """Accepts, and keeps path and headers in `server.seen`."""
+
+    def do_POST(self):
+        self.rfile.read(int(self.headers["Content-Length"]))
+        names = {name.lower(): value for name, value in self.headers.items()}
+        vars(self.server).setdefault("seen", []).append((self.path, names))
+        self.send_response(200)
+        self.send_header("Content-Length", "0")
+        self.end_headers()
+
+    def log_message(self, *_):
+        pass
 
 
 @contextmanager

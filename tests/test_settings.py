@@ -5,6 +5,7 @@ import os
 import select
 import shutil
 import socket
+import sys
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import replace
@@ -14,12 +15,13 @@ from pathlib import Path
 
 import grpc
 import pytest
-from builders import free_port, make_certificate, serving, tls_context
+from builders import Receiver, free_port, make_certificate, serving, tls_context
 from opentelemetry.proto.collector.logs.v1.logs_service_pb2 import ExportLogsServiceRequest, ExportLogsServiceResponse
 from opentelemetry.proto.collector.logs.v1.logs_service_pb2_grpc import (
     LogsServiceServicer,
     add_LogsServiceServicer_to_server,
 )
+from traitlets.config import Config
 
 from jupyter_otel_telemetry import OTLPHandler
 from jupyter_otel_telemetry.otlp.answers import ACCEPTED
@@ -57,21 +59,6 @@ def settings_of(**options):
 
 def comparable(settings):
     return replace(settings, headers=None), settings.headers.current()
-
-
-class Receiver(BaseHTTPRequestHandler):
-    """Accepts, and keeps path and headers in `server.seen`."""
-
-    def do_POST(self):
-        self.rfile.read(int(self.headers["Content-Length"]))
-        names = {name.lower(): value for name, value in self.headers.items()}
-        vars(self.server).setdefault("seen", []).append((self.path, names))
-        self.send_response(200)
-        self.send_header("Content-Length", "0")
-        self.end_headers()
-
-    def log_message(self, *_):
-        pass
 
 
 class Tunnel(BaseHTTPRequestHandler):
@@ -560,6 +547,21 @@ class TestHeaderFiles:
 
             assert {headers["authorization"] for _, headers in server.seen} == {"Bearer first", "Bearer second"}
 
+    def test_in_the_configuration_of_jupyter_server(self, mounted, tmp_path_factory, recording):
+        """As an option of the extension."""
+        pytest.importorskip("jupyter_server")
+        from jupyter_otel_telemetry.integrations.jupyter_server import OTelTelemetry
+
+        with serving(Receiver) as server:
+            options = {"endpoint": server.url, "spool": str(tmp_path_factory.mktemp("spool"))}
+            options["headers"] = {"x-key": {"file": mounted.path}}
+            handler = OTelTelemetry(config=Config(OTelTelemetry=options)).build_handler()
+            recording(handler, {})
+            assert handler.force_flush(20)
+            handler.close()
+
+            assert server.seen[0][1]["x-key"] == "first"
+
     def test_answer_shows_neither_the_old_nor_the_new_token(self, mounted):
         """A receiver may repeat either."""
         options = ExporterOptions(headers={"authorization": {"file": mounted.path}})
@@ -569,6 +571,57 @@ class TestHeaderFiles:
         options.settings.headers.current()
 
         assert options.settings.mask("second-token third-token") == "… …"
+
+
+class TestCredentialProviders:
+    """Entry points of other packages, which OpenTelemetry's variables name."""
+
+    @pytest.fixture
+    def provide(self, monkeypatch, tmp_path):
+        """Return a function that installs a provider of a protocol, and chooses it."""
+
+        def install(protocol, source):
+            metadata = tmp_path / "provider-1.dist-info"
+            metadata.mkdir()
+            (metadata / "METADATA").write_text("Metadata-Version: 2.1\nName: provider\nVersion: 1\n")
+            (metadata / "entry_points.txt").write_text(
+                "[opentelemetry_otlp_credential_provider]\nmine = provider_of_tests:make\n"
+            )
+            (tmp_path / "provider_of_tests.py").write_text(f"import grpc, requests\ndef make():\n    {source}\n")
+            monkeypatch.syspath_prepend(tmp_path)
+            monkeypatch.delitem(sys.modules, "provider_of_tests", raising=False)
+            over = "GRPC" if protocol == "grpc" else "HTTP"
+            monkeypatch.setenv(f"OTEL_PYTHON_EXPORTER_OTLP_{over}_CREDENTIAL_PROVIDER", "mine")
+
+        return install
+
+    def test_http(self, provide):
+        """A session of requests, which adds a header to every request."""
+        provide("http/protobuf", "made = requests.Session(); made.auth = ('bob', 'pw'); return made")
+        with serving(Receiver) as server:
+            assert sent(endpoint=server.url).verdict == ACCEPTED
+
+        assert server.seen[0][1]["authorization"] == f"Basic {base64.b64encode(b'bob:pw').decode()}"
+
+    def test_grpc(self, provide, certificate):
+        """Credentials of a channel."""
+        cert, key = Path(certificate.cert).read_bytes(), Path(certificate.key).read_bytes()
+        provide("grpc", f"return grpc.ssl_channel_credentials({cert})")
+        with serving_grpc(credentials=grpc.ssl_server_credentials([(key, cert)])) as receiver:
+            assert sent(protocol="grpc", endpoint=f"https://localhost:{receiver.port}").verdict == ACCEPTED
+
+    @pytest.mark.parametrize("protocol", PROTOCOLS)
+    def test_mistake_names_the_variable(self, monkeypatch, provide, protocol):
+        """A provider that is not installed, or makes something else."""
+        over = "GRPC" if protocol == "grpc" else "HTTP"
+        monkeypatch.setenv(f"OTEL_PYTHON_EXPORTER_OTLP_{over}_LOGS_CREDENTIAL_PROVIDER", "absent")
+        with pytest.raises(ValueError, match=f"{over}_LOGS_CREDENTIAL_PROVIDER: no credential provider 'absent'"):
+            sent(protocol=protocol, endpoint="https://h")
+        provide(protocol, "return 1")
+        with pytest.raises(
+            ValueError, match=f"{over}_CREDENTIAL_PROVIDER: the credential provider 'mine' makes a int"
+        ):
+            sent(protocol=protocol, endpoint="https://h")
 
 
 class TestRotation:

@@ -21,13 +21,20 @@ __all__ = ["ExporterOptions", "ExporterSettings", "Found", "switched_off"]
 
 PROTOCOLS: Final = ("http/protobuf", "grpc")
 COMPRESSIONS: Final = {"http/protobuf": ("gzip", "deflate", "none"), "grpc": ("gzip", "none")}
-_PROVIDERS: Final = {"http/protobuf": "HTTP", "grpc": "GRPC"}
 _DEFAULT_TIMEOUT_S: Final = 10.0
 _MAX_TIMEOUT_S: Final = 600.0
 _MIN_TIMEOUT_MS: Final = 1000.0
 _GRPC_TARGET: Final = re.compile(
     r"(?:unix|unix-abstract|dns|ipv4|ipv6|vsock|xds):\S+|(?:[\w.-]+|\[[0-9a-fA-F:.]+\])(?::[0-9]{1,5})?"
 )
+
+
+class Found(NamedTuple):
+    """A setting, and the argument or variable that says so."""
+
+    value: str | None
+    source: str
+    is_argument: bool = False
 
 
 @dataclass(frozen=True)
@@ -75,7 +82,7 @@ class ExporterSettings:
         timeout_s: of a request.
         certificate_file, client_certificate_file, client_key_file: PEM files, or None.
         proxy: URL of a proxy, or None.
-        credential_provider: name of an entry point that makes the session or the credentials, or None.
+        credential_provider: the entry point that makes the session or the credentials, or None.
         destination: the receiver and the protocol, for people.
         remarks: variables that have no effect, or another one than their reader may expect.
 
@@ -91,7 +98,7 @@ class ExporterSettings:
     client_certificate_file: str | None
     client_key_file: str | None
     proxy: str | None
-    credential_provider: str | None
+    credential_provider: Found | None
     destination: str
     remarks: tuple[str, ...]
 
@@ -122,14 +129,6 @@ def switched_off() -> str | None:
     if _environ("OTEL_LOGS_EXPORTER").lower() == "none":
         return "OTEL_LOGS_EXPORTER is none"
     return None
-
-
-class Found(NamedTuple):
-    """A setting, and the argument or variable that says so."""
-
-    value: str | None
-    source: str
-    is_argument: bool = False
 
 
 def _resolved(options: ExporterOptions) -> ExporterSettings:
@@ -314,13 +313,12 @@ def _files(options: ExporterOptions, endpoint: Found, *, is_insecure: bool) -> d
     }
 
 
-def _credential_provider(protocol: str) -> str | None:
-    over = _PROVIDERS[protocol]
-    names = (
-        f"OTEL_PYTHON_EXPORTER_OTLP_{over}_CREDENTIAL_PROVIDER",
-        f"OTEL_PYTHON_EXPORTER_OTLP_{over}_LOGS_CREDENTIAL_PROVIDER",
-    )
-    return next(filter(None, map(_environ, names)), None)
+def _credential_provider(protocol: str) -> Found | None:
+    over = "GRPC" if protocol == "grpc" else "HTTP"
+    for signal in ("", "LOGS_"):  # in the order of the SDK
+        if name := _environ(source := f"OTEL_PYTHON_EXPORTER_OTLP_{over}_{signal}CREDENTIAL_PROVIDER"):
+            return Found(name, source)
+    return None
 
 
 def _remarks() -> list[str]:
