@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import time
 import zlib
 from importlib.metadata import entry_points
 from pathlib import Path
@@ -12,6 +11,7 @@ from typing import TYPE_CHECKING, Any, Final
 from jupyter_otel_telemetry._version import __version__
 from jupyter_otel_telemetry.forks import after_fork_in_child
 from jupyter_otel_telemetry.otlp.answers import Answer, failed, http_answer
+from jupyter_otel_telemetry.otlp.exchange import cause_of, is_connected, keep_deadlines, whole_exchange
 from jupyter_otel_telemetry.otlp.settings import (
     CREDENTIAL_PROVIDERS,
     chosen_compression,
@@ -24,10 +24,11 @@ from jupyter_otel_telemetry.otlp.settings import (
 if TYPE_CHECKING:
     from jupyter_otel_telemetry.otlp.settings import ExporterOptions
 
-__all__ = ["HTTPTransport", "http_session"]
+__all__ = ["HTTPTransport"]
 
 _USER_AGENT: Final = f"jupyter-otel-telemetry/{__version__}"
-_MAX_ANSWER_BYTES: Final = 64 * 1024
+_MAX_ANSWER_BYTES: Final = 4 * 1024 * 1024
+_BLOCK_BYTES: Final = 64 * 1024
 
 
 class HTTPTransport:
@@ -45,6 +46,7 @@ class HTTPTransport:
         if self._compression != "none":
             self._headers["Content-Encoding"] = self._compression
         self._session: Any = http_session() or _session_of_provider()
+        keep_deadlines(self._session)
         certificate = file_of(options.certificate_file, "CERTIFICATE")
         self._session.verify = certificate or True
         files = (
@@ -64,14 +66,19 @@ class HTTPTransport:
                 self._url,
                 data=body,
                 headers=self._headers,
-                timeout=self._timeout_s,
+                timeout=whole_exchange(self._timeout_s),
                 allow_redirects=False,
                 stream=True,
             )
-            with response:
-                content = _bounded(response.raw, time.monotonic() + self._timeout_s)
-        except Exception as error:  # noqa: BLE001 - requests, urllib3 and a stranger's server raise much
-            return failed(error)
+        except Exception as error:  # noqa: BLE001 - requests, urllib3 and a server of anybody's raise much
+            return failed(cause_of(error), is_connected=is_connected(error))
+        with response:
+            try:
+                content = _content(response.raw)
+            except Exception as error:  # noqa: BLE001 - likewise
+                if response.ok:  # then only all of it is an acknowledgement
+                    return failed(cause_of(error))
+                content = b""
         return http_answer(response.status_code, response.headers, content)
 
     def close(self) -> None:
@@ -79,13 +86,11 @@ class HTTPTransport:
         self._session.close()
 
 
-def _bounded(stream: Any, deadline_s: float) -> bytes:
-    """Read an answer as far as a size and a time allow: byte after byte, as each read may take all of the time."""
+def _content(stream: Any) -> bytes:
+    """Read an answer up to a size that no OTLP response has."""
     content = bytearray()
-    while len(content) < _MAX_ANSWER_BYTES and time.monotonic() < deadline_s:
-        if not (byte := stream.read(1, decode_content=True)):
-            break
-        content += byte
+    while len(content) < _MAX_ANSWER_BYTES and (block := stream.read(_BLOCK_BYTES, decode_content=True)):
+        content += block
     return bytes(content)
 
 
@@ -98,25 +103,17 @@ def _session_of_provider() -> Any:
 
 
 def http_session() -> Any:
-    """Make a session that keeps two promises which requests and the exporter by themselves would not."""
+    """Make a session that requests' own variables do not change, or None if a credential provider has one."""
     import requests  # noqa: PLC0415 - imports much
 
     class Session(requests.Session):
-        def request(self, *args: Any, **kwargs: Any) -> Any:
-            """Fail where the answer is a redirect; the exporter takes it for success, and the records are gone."""
-            response = super().request(*args, **kwargs)
-            if response.is_redirect:
-                target = response.headers["Location"]
-                raise requests.RequestException(f"the endpoint redirects to {target}: set that as the endpoint")
-            return response
-
         def merge_environment_settings(self, *args: Any, **kwargs: Any) -> Any:
             """Let the CA file of our settings win over REQUESTS_CA_BUNDLE."""
             settings = super().merge_environment_settings(*args, **kwargs)
             return settings | {"verify": self.verify} if isinstance(self.verify, str) else settings
 
     if any(os.environ.get(variable) for variable in CREDENTIAL_PROVIDERS):
-        return None  # which makes the exporter ask that provider for a session
+        return None
     session = Session()
     after_fork_in_child(session, _reconnect)
     return session

@@ -8,8 +8,8 @@ import pytest
 from builders import ID
 from receivers import BAD, ILL, OK, UNAUTHORIZED, UNAVAILABLE, Reply
 
-from jupyter_otel_telemetry.otlp.answers import Answer, http_answer
-from jupyter_otel_telemetry.spool.courier import Backoff
+from jupyter_otel_telemetry.otlp.answers import Answer, Verdict, http_answer
+from jupyter_otel_telemetry.otlp.courier import Backoff
 
 RECORD_COUNT = 40
 
@@ -115,19 +115,19 @@ class TestRetries:
 class TestBackoff:
     def test_grows_up_to_half_a_minute_and_begins_anew(self, monkeypatch):
         """At random, between half of it and all."""
-        monkeypatch.setattr("jupyter_otel_telemetry.spool.courier._FIRST_DELAY_S", 0.5)
-        monkeypatch.setattr("jupyter_otel_telemetry.spool.courier._MAX_DELAY_S", 30.0)
+        monkeypatch.setattr("jupyter_otel_telemetry.otlp.courier._FIRST_DELAY_S", 0.5)
+        monkeypatch.setattr("jupyter_otel_telemetry.otlp.courier._MAX_DELAY_S", 30.0)
         backoff = Backoff()
-        delays_s = [backoff.next_s(Answer("retry")) for _ in range(40)]
+        delays_s = [backoff.next_s(Answer(Verdict.RETRYABLE)) for _ in range(40)]
         bounds_s = [min(30, 0.5 * 2**number) for number in range(40)]
 
         assert all(bound / 2 <= delay <= bound for delay, bound in zip(delays_s, bounds_s, strict=True))
         backoff.reset()
-        assert backoff.next_s(Answer("retry")) <= 0.5
+        assert backoff.next_s(Answer(Verdict.RETRYABLE)) <= 0.5
 
     def test_is_never_less_than_the_receiver_asks_for(self):
         """It comes on top."""
-        assert Backoff().next_s(Answer("retry", retry_after_s=7)) >= 7
+        assert Backoff().next_s(Answer(Verdict.RETRYABLE, retry_after_s=7)) >= 7
 
     @pytest.mark.parametrize(
         "text,seconds",
@@ -160,15 +160,19 @@ class TestRefusals:
         assert http.counts == [number for number in range(RECORD_COUNT) if number not in bad]
         assert {number for number, _ in rejected(folder)} == bad
 
-    def test_wrong_token_sets_all_aside_and_asks_once_a_batch(self, receiver, spooling, folder):
-        """It says nothing of the events, so there is none to look for."""
-        receiver.behave = lambda _: UNAUTHORIZED
+    @pytest.mark.parametrize(
+        "reply", [UNAUTHORIZED, Reply(403, "PERMISSION_DENIED"), Reply(404, "UNIMPLEMENTED"), Reply(405, "NOT_FOUND")]
+    )
+    def test_wrong_token_or_address_says_nothing_of_the_events(self, receiver, spooling, folder, reply):
+        """They wait until it is corrected; each attempt is one request, which is never split."""
+        answers = iter([reply] * 12)
+        receiver.behave = lambda _: next(answers, OK)
         log = spooling(receiver)
         record(log)
 
-        assert not flush(log)
-        assert [number for number, _ in rejected(folder)] == list(range(RECORD_COUNT))
-        assert sum(map(len, receiver.requests)) == RECORD_COUNT
+        assert flush(log)
+        assert receiver.counts == list(range(RECORD_COUNT))
+        assert rejected(folder) == []
 
     def test_partial_success_is_read(self, receiver, spooling, folder, caplog):
         """Which ones are meant nobody knows: all are set aside, none is sent again, and what follows arrives."""
