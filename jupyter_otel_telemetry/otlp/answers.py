@@ -78,8 +78,12 @@ _PROTOCOLS: Final = (
         "the port speaks HTTP/2: use protocol grpc, or the receiver's port for HTTP (4318)",
     ),
     (
-        re.compile(r"http1\.x server|http/1\.1 400", re.IGNORECASE),
+        re.compile(r"http1\.x server|expected SETTINGS frame", re.IGNORECASE),
         "the port speaks HTTP/1.1: use protocol http/protobuf, or the receiver's port for gRPC (4317)",
+    ),
+    (
+        re.compile(r"certificate.verify.failed", re.IGNORECASE),
+        "the receiver's certificate is not trusted: set certificate_file to that of its certificate authority",
     ),
 )
 _BODY_OF_ONE_KIND: Final = {"text/html": "a web page", "application/xhtml+xml": "a web page"}

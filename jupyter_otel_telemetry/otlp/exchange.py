@@ -78,20 +78,20 @@ class _Response(HTTPResponse):
         self.fp = io.BufferedReader(_TimedReads(buffered.detach(), sock))
 
 
-class _Connection(HTTPConnection):
+class Connection(HTTPConnection):
     response_class = _Response
 
 
-class _TLSConnection(HTTPSConnection):
+class TLSConnection(HTTPSConnection):
     response_class = _Response
 
 
-class _Pool(HTTPConnectionPool):
-    ConnectionCls = _Connection
+class Pool(HTTPConnectionPool):
+    ConnectionCls = Connection
 
 
-class _TLSPool(HTTPSConnectionPool):
-    ConnectionCls = _TLSConnection
+class TLSPool(HTTPSConnectionPool):
+    ConnectionCls = TLSConnection
 
 
 class _Adapter(HTTPAdapter):
@@ -105,4 +105,4 @@ class _Adapter(HTTPAdapter):
         return manager
 
 
-_POOLS = {"http": _Pool, "https": _TLSPool}
+_POOLS = {"http": Pool, "https": TLSPool}

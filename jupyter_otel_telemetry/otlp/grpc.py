@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from importlib.metadata import entry_points
 from typing import TYPE_CHECKING, Any, Final
 
 from jupyter_otel_telemetry._version import __version__
@@ -35,16 +36,15 @@ class GRPCTransport:
     def __init__(self, options: ExporterOptions) -> None:
         import grpc  # noqa: PLC0415 - large
 
-        for variable in _GRPC_CREDENTIAL_PROVIDERS:
-            if os.environ.get(variable):
-                raise ValueError(f"{variable} is not supported with a spool; use headers or certificates")
         self._grpc = grpc
         self._timeout_s = timeout_s()
         compression = chosen_compression(options, ("gzip", "none"))
         self._compression = grpc.Compression.Gzip if compression == "gzip" else grpc.Compression.NoCompression
         self._metadata = tuple(request_headers(options).items())
         self._target, is_insecure = grpc_target(options)
-        self._credentials = None if is_insecure else grpc.ssl_channel_credentials(*grpc_files(options))
+        self._credentials = None
+        if not is_insecure:
+            self._credentials = _provided_credentials(grpc) or grpc.ssl_channel_credentials(*grpc_files(options))
         self._channel: Any = None
         after_fork_in_child(self, GRPCTransport._leave_to_parent)
 
@@ -86,3 +86,17 @@ class GRPCTransport:
         if self._channel is not None:
             self._channel.close()
             self._channel = None
+
+
+def _provided_credentials(grpc: Any) -> Any:
+    """Return the credentials of the provider that one of the SDK's variables names, or None if none is set."""
+    variable = next(filter(os.environ.get, _GRPC_CREDENTIAL_PROVIDERS), None)
+    if variable is None:
+        return None
+    name = os.environ[variable]
+    for provider in entry_points(group="opentelemetry_otlp_credential_provider", name=name):
+        credentials = provider.load()()
+        if isinstance(credentials, grpc.ChannelCredentials):
+            return credentials
+        raise ValueError(f"{variable} {name!r} returns {type(credentials).__name__}, not grpc.ChannelCredentials")
+    raise ValueError(f"{variable} {name!r} is not the name of an installed credential provider")

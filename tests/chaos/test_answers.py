@@ -3,13 +3,28 @@
 from __future__ import annotations
 
 import json
+from http.server import BaseHTTPRequestHandler
 
 import pytest
-from builders import ID
-from receivers import BAD, ILL, OK, UNAUTHORIZED, UNAVAILABLE, Reply
+from builders import ID, serving, tls_context
+from receivers import (
+    BAD,
+    ILL,
+    LOGIN_PAGE,
+    OK,
+    UNAUTHORIZED,
+    UNAVAILABLE,
+    Receiver,
+    Reply,
+    alarm,
+    grpc_receiver,
+    talking,
+)
 
 from jupyter_otel_telemetry.otlp.answers import Answer, Verdict, http_answer
 from jupyter_otel_telemetry.otlp.courier import Backoff
+from jupyter_otel_telemetry.otlp.settings import ExporterOptions
+from jupyter_otel_telemetry.otlp.transport import build_transport
 
 RECORD_COUNT = 40
 
@@ -103,6 +118,17 @@ class TestRetries:
         assert seen == [[1], [1]]
         assert len(set(http.uids)) == 1
 
+    def test_login_page_acknowledges_nothing(self, http, spooling, caplog):
+        """A proxy's 200: the events wait until the receiver itself answers."""
+        answers = iter([LOGIN_PAGE] * 3)
+        http.behave = lambda _: next(answers, OK)
+        log = spooling(http)
+        record(log)
+
+        assert flush(log)
+        assert http.counts == list(range(RECORD_COUNT))
+        assert "200 not an OTLP response but a web page: check the endpoint" in caplog.text
+
     def test_nobody_listening(self, spooling):
         """The flush says no, and the event waits."""
         log = spooling("http://127.0.0.1:9")
@@ -110,6 +136,74 @@ class TestRetries:
 
         assert not flush(log, 0.2)
         assert log.handlers[0]._spool.depth() == 1
+
+
+class TestOneTimeLimit:
+    """It holds for the whole exchange."""
+
+    @pytest.mark.parametrize(
+        "parts",
+        [
+            (b"HTTP/1.1 200 OK\r\nX-A: ", b"a"),
+            (b"HTTP/1.1 200 OK\r\n", b"X-A: a\r\n"),
+            (b"HTTP/1.1 100 Continue\r\n\r\n",),
+            (b"HTTP/1.1 200 OK\r\nContent-Length: 100000\r\n\r\n", b"\0"),
+            (b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n", b"1\r\n\0\r\n"),
+            (b"H", b""),
+        ],
+        ids=["header", "headers", "continue", "body", "chunks", "nothing"],
+    )
+    def test_answer_that_drips(self, monkeypatch, parts):
+        """Without an end, each read is in time; the attempt ends nevertheless, and acknowledges nothing."""
+        monkeypatch.setenv("OTEL_EXPORTER_OTLP_TIMEOUT", "0.5")
+        with talking(*parts, pause_s=0.01) as url, alarm(60):
+            transport = build_transport(ExporterOptions(endpoint=url))
+            answer = transport.send(b"")
+            transport.close()
+
+        assert answer.verdict is Verdict.RETRYABLE
+
+    def test_status_counts_though_its_text_drips(self, monkeypatch):
+        """A reason is not worth more than the verdict."""
+        monkeypatch.setenv("OTEL_EXPORTER_OTLP_TIMEOUT", "0.5")
+        with talking(b"HTTP/1.1 401 No\r\nContent-Length: 100000\r\n\r\n", b"x", pause_s=0.01) as url, alarm(60):
+            transport = build_transport(ExporterOptions(endpoint=url))
+            answer = transport.send(b"")
+            transport.close()
+
+        assert answer.verdict is Verdict.MISCONFIGURED
+
+
+class TestOtherProtocols:
+    """A port that speaks another one is recognised, the remedy is part of the reason, and the records wait."""
+
+    def send(self, url, protocol):
+        transport = build_transport(ExporterOptions(endpoint=url, protocol=protocol))
+        answer = transport.send(b"")
+        transport.close()
+        assert answer.verdict is Verdict.MISCONFIGURED
+        return answer.reason
+
+    def test_http_to_grpc(self):
+        """4317 for 4318."""
+        with grpc_receiver(Receiver("grpc")) as receiver:
+            assert "the port speaks HTTP/2: use protocol grpc" in self.send(receiver.url, "http/protobuf")
+
+    def test_grpc_to_http(self, http):
+        """4318 for 4317."""
+        assert "the port speaks HTTP/1.1: use protocol http/protobuf" in self.send(http.url, "grpc")
+
+    def test_tls_to_a_port_without_it(self, receiver):
+        """Over both."""
+        url = receiver.url.replace("http:", "https:")
+
+        assert "the port does not speak TLS: write http://" in self.send(url, receiver.protocol)
+
+    @pytest.mark.parametrize("protocol", ["http/protobuf", "grpc"])
+    def test_certificate_that_is_not_trusted(self, certificate, protocol):
+        """Over both."""
+        with serving(BaseHTTPRequestHandler, tls_context(certificate)) as server:
+            assert "set certificate_file" in self.send(server.url, protocol)
 
 
 class TestBackoff:

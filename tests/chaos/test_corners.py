@@ -9,11 +9,10 @@ import shutil
 import signal
 import threading
 import time
-from contextlib import contextmanager
 
 import pytest
 from builders import ID
-from receivers import BAD, ILL, NOWHERE, OK, UNAVAILABLE, wait_until
+from receivers import BAD, ILL, NOWHERE, OK, UNAVAILABLE, alarm, wait_until
 
 from jupyter_otel_telemetry.otlp.entries import Entry
 from jupyter_otel_telemetry.otlp.transport import build_transport
@@ -26,22 +25,6 @@ def record(log, number, **fields):
 
 def spool_of(log):
     return log.handlers[0]._spool
-
-
-@contextmanager
-def alarm(seconds=20):
-    """Raise in the main thread if what is inside hangs."""
-
-    def hang(*_):
-        raise TimeoutError("it hangs")
-
-    before = signal.signal(signal.SIGALRM, hang)
-    signal.alarm(seconds)
-    try:
-        yield
-    finally:
-        signal.alarm(0)
-        signal.signal(signal.SIGALRM, before)
 
 
 class TestReceivers:
