@@ -64,15 +64,16 @@ def test_reasons_of_drops_are_those_that_exist():
     "code,verdict",
     [
         *((code, "accepted") for code in (200, 202, 204)),
-        *((code, "retry") for code in (301, 304, 408, 429, 502, 503, 504, 599)),
-        *((code, "refused") for code in (400, 409, 413, 422, 431)),
-        *((code, "unwelcome") for code in (401, 403, 404, 405, 415)),
-        *((code, "doubtful") for code in (500, 501)),
+        *((code, "retryable") for code in (408, 429, 502, 503, 504, 599)),
+        *((code, "rejected") for code in (400, 409, 422)),
+        *((code, "misconfigured") for code in (301, 304, 308, 401, 403, 404, 405, 410, 415, 431, 511)),
+        *((code, "too large") for code in (413,)),
+        *((code, "ambiguous") for code in (500, 501)),
     ],
 )
 def test_answers_mean_what_is_written(code, verdict):
     """Of HTTP; gRPC's are in tests/chaos."""
-    assert http_answer(code, {}, b"").verdict == verdict
+    assert http_answer(code, {}, b"").verdict.value == verdict
 
 
 def test_commands_exist():

@@ -30,6 +30,7 @@ from opentelemetry.sdk.resources import Resource
 from traitlets.config import Config
 
 from jupyter_otel_telemetry import OTLPHandler
+from jupyter_otel_telemetry.otlp import encoding
 from jupyter_otel_telemetry.otlp.received import parse_protobuf
 from jupyter_otel_telemetry.otlp.receiver import OTLPReceiver
 
@@ -379,16 +380,31 @@ class TestDelivery:
 
         assert len(otlp_receiver.logs) == 1
 
-    def test_log_record_that_cannot_be_encoded_costs_only_itself(self, otlp_receiver, recording, caplog):
-        """Nobody validates what applications log."""
+    def test_log_record_that_otlp_cannot_hold_arrives_as_text(self, otlp_receiver, recording):
+        """Nobody validates what applications log; it costs no other record its place."""
         handler = OTLPHandler(endpoint=otlp_receiver.endpoint)
         recording(handler, {"n": 1})
         handler.handle(logging.LogRecord("app", 30, "", 0, "bad \ud800", None, None))
         recording(handler, {"n": 2})
 
+        assert handler.force_flush(10) is True
+        assert [log.attributes.get("jupyter.event.n", log.body) for log in otlp_receiver.logs] == [1, "bad \ufffd", 2]
+        handler.close()
+
+    def test_log_record_that_cannot_be_encoded_costs_only_itself(self, otlp_receiver, recording, caplog, monkeypatch):
+        """Whatever the reason."""
+        encode = encoding.encode_record
+        monkeypatch.setattr(
+            encoding, "encode_record", lambda data: encode(data) if data.log_record.event_name else 1 / 0
+        )
+        handler = OTLPHandler(endpoint=otlp_receiver.endpoint)
+        recording(handler, {"n": 1})
+        handler.handle(logging.LogRecord("app", 30, "", 0, "odd", None, None))
+        recording(handler, {"n": 2})
+
         assert handler.force_flush(10) is False
         assert [log.attributes["jupyter.event.n"] for log in otlp_receiver.logs] == [1, 2]
-        assert "1 log records cannot be encoded" in caplog.text
+        assert "1 log records are lost, because they cannot be encoded" in caplog.text
         handler.close()
 
     def test_survives_the_configuration_of_logging(self, otlp_receiver, recording):
@@ -408,8 +424,11 @@ class TestDelivery:
         handler = OTLPHandler(endpoint=bad_collector.url)
         recording(handler, {})
 
-        assert handler.force_flush(10) is False
-        assert "redirects to https://elsewhere.example.org/: set that as the endpoint" in caplog.text
+        assert handler.force_flush(0.5) is False
+        assert (
+            "308 Permanent Redirect: redirects to https://elsewhere.example.org; set the right endpoint"
+            in caplog.text
+        )
         handler.close()
 
     def test_dropped_handler_delivers_and_leaves_no_thread(self, otlp_receiver, recording):
@@ -568,17 +587,6 @@ def grpc_collector():
 
 
 class TestGrpc:
-    def test_log_record_that_cannot_be_encoded_costs_only_itself(self, grpc_collector, recording):
-        """Here the exporter raises."""
-        collector = grpc_collector()
-        handler = OTLPHandler(protocol="grpc", endpoint=collector.endpoint)
-        recording(handler, {})
-        handler.handle(logging.LogRecord("app", 30, "", 0, "bad \ud800", None, None))
-
-        assert handler.force_flush(10) is False
-        assert [name for name, _ in collector.seen] == [ID]
-        handler.close()
-
     @pytest.mark.parametrize("compression", ["gzip", "none"])
     def test_headers_and_compression(self, make, grpc_collector, recording, monkeypatch, compression):
         """An http endpoint is plain, whatever the environment says."""

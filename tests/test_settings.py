@@ -24,7 +24,7 @@ from opentelemetry.proto.collector.logs.v1.logs_service_pb2_grpc import (
 from traitlets.config import Config
 
 from jupyter_otel_telemetry import OTLPHandler
-from jupyter_otel_telemetry.otlp.answers import ACCEPTED
+from jupyter_otel_telemetry.otlp.answers import Verdict
 from jupyter_otel_telemetry.otlp.settings import ExporterOptions
 from jupyter_otel_telemetry.otlp.transport import build_transport
 
@@ -259,7 +259,7 @@ class TestEndpoint:
         """Plain, since nothing leaves the machine."""
         target = f"unix:{tmp_path}/s"
         with serving_grpc(target) as receiver:
-            assert sent(protocol="grpc", endpoint=target).verdict == ACCEPTED
+            assert sent(protocol="grpc", endpoint=target).verdict == Verdict.ACCEPTED
 
         assert len(receiver.seen) == 1
 
@@ -268,7 +268,7 @@ class TestEndpoint:
         """Over both protocols; a header that is given wins."""
         with receiving(protocol) as (endpoint, seen):
             with_user = endpoint.replace("://", "://bob:p%40ss@")
-            assert sent(protocol=protocol, endpoint=with_user).verdict == ACCEPTED
+            assert sent(protocol=protocol, endpoint=with_user).verdict == Verdict.ACCEPTED
             sent(protocol=protocol, endpoint=with_user, headers={"Authorization": "Bearer t"})
 
         found = [headers["authorization"] for headers in seen()]
@@ -416,7 +416,7 @@ class TestSurroundings:
         """Least of all what is meant for this machine."""
         with serving(Tunnel) as proxy, receiving(protocol) as (endpoint, seen):
             monkeypatch.setenv(name, proxy.url)
-            assert sent(protocol=protocol, endpoint=endpoint).verdict == ACCEPTED
+            assert sent(protocol=protocol, endpoint=endpoint).verdict == Verdict.ACCEPTED
 
             assert len(seen()) == 1
             assert "seen" not in vars(proxy)
@@ -439,15 +439,15 @@ class TestSurroundings:
         """But those of `certificate_file` are."""
         monkeypatch.setenv(name, certificate.cert)
         with serving(Receiver, tls_context(certificate)) as server:
-            assert sent(endpoint=server.url).verdict != ACCEPTED
+            assert sent(endpoint=server.url).verdict != Verdict.ACCEPTED
             monkeypatch.setenv(name, certificate.key)
-            assert sent(endpoint=server.url, certificate_file=certificate.cert).verdict == ACCEPTED
+            assert sent(endpoint=server.url, certificate_file=certificate.cert).verdict == Verdict.ACCEPTED
 
     def test_proxy_that_is_given_is_used_over_http(self):
         """It gets the whole URL, and its user and password."""
         with serving(Receiver) as proxy:
             address = proxy.url.replace("://", "://bob:pw@")
-            assert sent(endpoint="http://collector.invalid", proxy=address).verdict == ACCEPTED
+            assert sent(endpoint="http://collector.invalid", proxy=address).verdict == Verdict.ACCEPTED
 
         (path, headers) = proxy.seen[0]
         assert path == "http://collector.invalid/v1/logs"
@@ -457,7 +457,7 @@ class TestSurroundings:
         """As a tunnel."""
         with serving(Tunnel) as proxy, serving_grpc() as receiver:
             endpoint = f"http://localhost:{receiver.port}"
-            assert sent(protocol="grpc", endpoint=endpoint, proxy=proxy.url).verdict == ACCEPTED
+            assert sent(protocol="grpc", endpoint=endpoint, proxy=proxy.url).verdict == Verdict.ACCEPTED
 
             assert [path for path, _ in proxy.seen] == [f"localhost:{receiver.port}"]
 
@@ -599,7 +599,7 @@ class TestCredentialProviders:
         """A session of requests, which adds a header to every request."""
         provide("http/protobuf", "made = requests.Session(); made.auth = ('bob', 'pw'); return made")
         with serving(Receiver) as server:
-            assert sent(endpoint=server.url).verdict == ACCEPTED
+            assert sent(endpoint=server.url).verdict == Verdict.ACCEPTED
 
         assert server.seen[0][1]["authorization"] == f"Basic {base64.b64encode(b'bob:pw').decode()}"
 
@@ -608,7 +608,7 @@ class TestCredentialProviders:
         cert, key = Path(certificate.cert).read_bytes(), Path(certificate.key).read_bytes()
         provide("grpc", f"return grpc.ssl_channel_credentials({cert})")
         with serving_grpc(credentials=grpc.ssl_server_credentials([(key, cert)])) as receiver:
-            assert sent(protocol="grpc", endpoint=f"https://localhost:{receiver.port}").verdict == ACCEPTED
+            assert sent(protocol="grpc", endpoint=f"https://localhost:{receiver.port}").verdict == Verdict.ACCEPTED
 
     @pytest.mark.parametrize("protocol", PROTOCOLS)
     def test_mistake_names_the_variable(self, monkeypatch, provide, protocol):
@@ -649,12 +649,12 @@ class TestRotation:
         files, rotate, second = rotating
         context = tls_context(certificate, client=True)
         with serving(Receiver, context) as server, transport_of(endpoint=server.url, **files) as transport:
-            assert send(transport).verdict == ACCEPTED
+            assert send(transport).verdict == Verdict.ACCEPTED
             context.load_cert_chain(second.cert, second.key)
             context.load_verify_locations(second.cert)
-            assert send(transport).verdict != ACCEPTED
+            assert send(transport).verdict != Verdict.ACCEPTED
             rotate()
-            assert send(transport).verdict == ACCEPTED
+            assert send(transport).verdict == Verdict.ACCEPTED
 
     def test_grpc(self, certificate, rotating):
         """By a new channel."""
@@ -662,11 +662,11 @@ class TestRotation:
         address = f"localhost:{free_port()}"
         with transport_of(protocol="grpc", endpoint=f"https://{address}", **files) as transport:
             with serving_grpc(address, _server_credentials(certificate)):
-                assert send(transport).verdict == ACCEPTED
+                assert send(transport).verdict == Verdict.ACCEPTED
             with serving_grpc(address, _server_credentials(second)):
-                assert send(transport).verdict != ACCEPTED
+                assert send(transport).verdict != Verdict.ACCEPTED
                 rotate()
-                assert send(transport).verdict == ACCEPTED
+                assert send(transport).verdict == Verdict.ACCEPTED
 
     def test_grpc_goes_on_while_a_file_is_absent(self, certificate, rotating):
         """With the channel that it has."""
@@ -677,7 +677,7 @@ class TestRotation:
                 send(transport)
                 files["client_key_file"].unlink()
 
-                assert send(transport).verdict == ACCEPTED
+                assert send(transport).verdict == Verdict.ACCEPTED
 
 
 def _server_credentials(certificate):

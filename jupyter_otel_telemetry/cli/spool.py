@@ -20,11 +20,11 @@ from rich.text import Text
 from jupyter_otel_telemetry.cli.logs import Rows, json_line
 from jupyter_otel_telemetry.cli.output import print_report
 from jupyter_otel_telemetry.events.record import rfc3339
+from jupyter_otel_telemetry.otlp.encoding import observed_time_ns
+from jupyter_otel_telemetry.otlp.entries import MAX_BATCH_RECORDS, message_of
 from jupyter_otel_telemetry.otlp.otlpjson import from_json, to_json
 from jupyter_otel_telemetry.otlp.received import logs_of
 from jupyter_otel_telemetry.otlp.settings import ExporterOptions, switched_off
-from jupyter_otel_telemetry.spool.encoding import observed_time_ns
-from jupyter_otel_telemetry.spool.entries import MAX_BATCH_RECORDS, message_of
 from jupyter_otel_telemetry.spool.folder import SpoolFolder, SpoolOptions
 from jupyter_otel_telemetry.spool.journal import Journal, waiting
 from jupyter_otel_telemetry.spool.maintenance import Drain, requeue_rejected
@@ -33,8 +33,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
     from typing import TypeVar
 
+    from jupyter_otel_telemetry.otlp.entries import Entry
     from jupyter_otel_telemetry.otlp.received import ReceivedLog
-    from jupyter_otel_telemetry.spool.entries import Entry
 
     Function = TypeVar("Function", bound=Callable[..., Any])
 

@@ -171,8 +171,6 @@ class OTLPHandler(LoggingHandler):
             elif self.policy is not None and has_lost_its_form(record):
                 raise ValueError("an event that another handler has made an ordinary record of passes no policy")
             elif is_instrumentation_enabled():  # else it is an exporter that logs
-                if self._delivery is not None:
-                    self._delivery.count_emitted()
                 super().emit(record)  # which ends the loop where something below logs to this handler
             self._trouble.worked(self)
         except Exception:  # noqa: BLE001 - the caller's work must go on
@@ -180,8 +178,6 @@ class OTLPHandler(LoggingHandler):
 
     def _emit_event(self, record: EventRecord) -> None:
         event_type = record.event_type
-        if self._delivery is not None:
-            self._delivery.count_emitted()
         span_context = record.span_context
         self._otel_logger.emit(
             LogRecord(
@@ -229,7 +225,7 @@ class OTLPHandler(LoggingHandler):
         flushed = within(timeout_s, lambda: provider_flush(int(timeout_s * 1000)))
         if self._delivery is None:
             return bool(flushed)
-        return flushed is not None and self._delivery.settle(target)
+        return self._delivery.settle(target, is_worked_off=bool(flushed))
 
     def close(self) -> None:
         """Flush, unless that was just done.

@@ -2,23 +2,23 @@
 
 from __future__ import annotations
 
-import time
 import zlib
 from typing import TYPE_CHECKING, Any, Final
 
 from jupyter_otel_telemetry._version import __version__
 from jupyter_otel_telemetry.forks import after_fork_in_child
-from jupyter_otel_telemetry.masking import mask_url
 from jupyter_otel_telemetry.otlp.answers import Answer, failed, http_answer
+from jupyter_otel_telemetry.otlp.exchange import cause_of, is_connected, keep_deadlines, whole_exchange
 from jupyter_otel_telemetry.otlp.providers import made_by_provider
 
 if TYPE_CHECKING:
     from jupyter_otel_telemetry.otlp.settings import ExporterSettings
 
-__all__ = ["HTTPTransport", "http_session"]
+__all__ = ["HTTPTransport"]
 
 _USER_AGENT: Final = f"jupyter-otel-telemetry/{__version__}"
-_MAX_ANSWER_BYTES: Final = 64 * 1024
+_MAX_ANSWER_BYTES: Final = 4 * 1024 * 1024
+_BLOCK_BYTES: Final = 64 * 1024
 
 
 class HTTPTransport:
@@ -32,7 +32,8 @@ class HTTPTransport:
         self._headers = {"Content-Type": "application/x-protobuf", "User-Agent": _USER_AGENT}
         if self._compression != "none":
             self._headers["Content-Encoding"] = self._compression
-        self._session: Any = _session_of_provider(settings) or http_session()
+        self._session: Any = _session_of_provider(settings) or _own_session()
+        keep_deadlines(self._session)
         # Neither .netrc nor proxies nor authorities of the environment: they would replace what was configured.
         self._session.trust_env = False
         if settings.proxy is not None:
@@ -50,14 +51,19 @@ class HTTPTransport:
                 self._url,
                 data=body,
                 headers=self._headers | self._request_headers.current(),
-                timeout=self._timeout_s,
+                timeout=whole_exchange(self._timeout_s),
                 allow_redirects=False,
                 stream=True,
             )
-            with response:
-                content = _bounded(response.raw, time.monotonic() + self._timeout_s)
-        except Exception as error:  # noqa: BLE001 - requests, urllib3 and a stranger's server raise much
-            return failed(error)
+        except Exception as error:  # noqa: BLE001 - requests, urllib3 and a server of anybody's raise much
+            return failed(cause_of(error), is_connected=is_connected(error))
+        with response:
+            try:
+                content = _content(response.raw)
+            except Exception as error:  # noqa: BLE001 - likewise
+                if response.ok:  # then only all of it is an acknowledgement
+                    return failed(cause_of(error))
+                content = b""
         return http_answer(response.status_code, response.headers, content)
 
     def close(self) -> None:
@@ -65,13 +71,11 @@ class HTTPTransport:
         self._session.close()
 
 
-def _bounded(stream: Any, deadline_s: float) -> bytes:
-    """Read an answer as far as a size and a time allow: byte after byte, as each read may take all of the time."""
+def _content(stream: Any) -> bytes:
+    """Read an answer up to a size that no OTLP response has."""
     content = bytearray()
-    while len(content) < _MAX_ANSWER_BYTES and time.monotonic() < deadline_s:
-        if not (byte := stream.read(1, decode_content=True)):
-            break
-        content += byte
+    while len(content) < _MAX_ANSWER_BYTES and (block := stream.read(_BLOCK_BYTES, decode_content=True)):
+        content += block
     return bytes(content)
 
 
@@ -84,21 +88,10 @@ def _session_of_provider(settings: ExporterSettings) -> Any:
     return made_by_provider(settings.credential_provider, requests.Session)
 
 
-def http_session() -> Any:
-    """Make a session that fails where the answer is a redirect, and that has its own connections in each process."""
+def _own_session() -> Any:
     import requests  # noqa: PLC0415 - imports much
 
-    class Session(requests.Session):
-        def request(self, *args: Any, **kwargs: Any) -> Any:
-            """Fail where the answer is a redirect: it is no sign that the records were accepted."""
-            response = super().request(*args, **kwargs)
-            if response.is_redirect:
-                target = mask_url(response.headers["Location"])
-                raise requests.RequestException(f"the endpoint redirects to {target}: set that as the endpoint")
-            return response
-
-    session = Session()
-    session.trust_env = False
+    session = requests.Session()
     after_fork_in_child(session, _reconnect)
     return session
 

@@ -12,11 +12,11 @@ from opentelemetry.sdk._logs import LogRecordProcessor
 
 from jupyter_otel_telemetry.forks import after_fork_in_child
 from jupyter_otel_telemetry.metrics import DROP_REASON, ERROR_TYPE, observe_gauge, record_counters
+from jupyter_otel_telemetry.otlp.courier import Courier
+from jupyter_otel_telemetry.otlp.encoding import Encoder, encode_record
+from jupyter_otel_telemetry.otlp.outage import Outage
 from jupyter_otel_telemetry.otlp.settings import ExporterOptions
 from jupyter_otel_telemetry.otlp.transport import build_transport
-from jupyter_otel_telemetry.spool.courier import Courier
-from jupyter_otel_telemetry.spool.encoding import encode_record, encode_resource, encode_scope
-from jupyter_otel_telemetry.spool.entries import Entry
 from jupyter_otel_telemetry.spool.folder import SpoolFolder, SpoolOptions
 from jupyter_otel_telemetry.spool.sender import Sender
 from jupyter_otel_telemetry.spool.store import Store
@@ -29,6 +29,7 @@ if TYPE_CHECKING:
     from opentelemetry.sdk._logs import ReadWriteLogRecord
 
     from jupyter_otel_telemetry.otlp.answers import Answer
+    from jupyter_otel_telemetry.otlp.entries import Entry
 
 __all__ = ["SpoolLogRecordProcessor"]
 
@@ -74,8 +75,8 @@ class SpoolLogRecordProcessor(LogRecordProcessor):
         self._sender.start()
 
     def _reset(self) -> None:
-        self._resource: tuple[Any, bytes] = (None, b"")
-        self._scope: tuple[Any, bytes] = (None, b"")
+        self._encoder = Encoder()
+        self._outage = Outage(self._destination, _logger)
         self._unaccepted = 0
         self.refused = self.unencodable = 0
 
@@ -88,7 +89,7 @@ class SpoolLogRecordProcessor(LogRecordProcessor):
     def on_emit(self, log_record: ReadWriteLogRecord) -> None:
         """Write a record to the spool, or keep it in memory where the disk takes nothing."""
         try:
-            entry = self._entry(log_record)
+            entry = self._encoder.entry(log_record)
         except Exception:  # noqa: BLE001 - the caller's work must go on
             self.unencodable += 1
             record_counters().dropped.add(1, {DROP_REASON: "encoding"})
@@ -97,15 +98,6 @@ class SpoolLogRecordProcessor(LogRecordProcessor):
             return
         self._store.append(entry)
         self._sender.wake()
-
-    def _entry(self, log_record: ReadWriteLogRecord) -> Entry:
-        resource, scope = self._resource, self._scope
-        # Made anew only when they change, since the same bytes need not be written again.
-        if log_record.resource is not resource[0]:
-            resource = self._resource = (log_record.resource, encode_resource(log_record.resource))
-        if log_record.instrumentation_scope is not scope[0]:
-            scope = self._scope = (log_record.instrumentation_scope, encode_scope(log_record.instrumentation_scope))
-        return Entry(resource[1], scope[1], encode_record(log_record))
 
     def force_flush(self, timeout_millis: int = 30_000) -> bool:
         """Wait until what was emitted so far has been accepted.
@@ -155,12 +147,11 @@ class SpoolLogRecordProcessor(LogRecordProcessor):
                 _logger.error(text, self._destination, rejected, answer.status, answer.reason, where)
 
     def _tell(self, answer: Answer | None) -> None:
-        with suppress(Exception):  # as above
-            if answer is None:
-                self._trouble.worked(self)
-            else:
-                why = f"{answer.status} {answer.reason}".strip()
-                self._trouble.failed(self, f": {why}; records wait in {self._folder.path}", traceback=False)
+        if answer is None:
+            self._outage.worked()
+        else:
+            waiting = f"log records of this process that wait in {self._folder.path}: {self._store.waiting}"
+            self._outage.failed(answer, waiting)
 
     def depth(self) -> float:
         """Return how many records of this process wait."""

@@ -16,20 +16,21 @@ from opentelemetry.proto.logs.v1.logs_pb2 import LogRecord, ResourceLogs, ScopeL
 from opentelemetry.proto.resource.v1.resource_pb2 import Resource
 
 from jupyter_otel_telemetry.jsondata import clean_text, int_text, object_text
+from jupyter_otel_telemetry.otlp.entries import Entry
 
 if TYPE_CHECKING:
     from opentelemetry.sdk import resources
-    from opentelemetry.sdk._logs import ReadWriteLogRecord
+    from opentelemetry.sdk._logs import ReadableLogRecord, ReadWriteLogRecord
     from opentelemetry.sdk.util import instrumentation
 
-__all__ = ["encode_record", "encode_resource", "encode_scope", "observed_time_ns"]
+__all__ = ["Encoder", "encode_record", "encode_resource", "encode_scope", "observed_time_ns"]
 
 _INT64_MIN, _INT64_MAX = -(2**63), 2**63 - 1
 _MAX_DEPTH = 30
 """Receivers stop reading at about a hundred protobuf messages within one another, three of which a level takes."""
 
 
-def encode_record(read_write: ReadWriteLogRecord) -> bytes:
+def encode_record(read_write: ReadWriteLogRecord | ReadableLogRecord) -> bytes:
     """Serialise a `LogRecord`. What OTLP cannot hold is sent as text."""
     record = read_write.log_record
     number: Any = record.severity_number or 0
@@ -50,6 +51,23 @@ def encode_record(read_write: ReadWriteLogRecord) -> bytes:
     if record.span_id:
         message.span_id = record.span_id.to_bytes(8, "big")
     return message.SerializeToString()
+
+
+class Encoder:
+    """Serialises records, and each resource and scope only when it changes."""
+
+    def __init__(self) -> None:
+        self._resource: tuple[Any, bytes] = (None, b"")
+        self._scope: tuple[Any, bytes] = (None, b"")
+
+    def entry(self, log_record: ReadWriteLogRecord | ReadableLogRecord) -> Entry:
+        """Serialise a record with its resource and scope; an object in it may raise anything."""
+        resource, scope = self._resource, self._scope
+        if log_record.resource is not resource[0]:
+            resource = self._resource = (log_record.resource, encode_resource(log_record.resource))
+        if log_record.instrumentation_scope is not scope[0]:
+            scope = self._scope = (log_record.instrumentation_scope, encode_scope(log_record.instrumentation_scope))
+        return Entry(resource[1], scope[1], encode_record(log_record))
 
 
 def observed_time_ns(record: bytes) -> int:
