@@ -365,6 +365,41 @@ class TestTimeout:
             assert "OTEL_EXPORTER_OTLP_TIMEOUT 10000 is read as milliseconds: 10 seconds" in caplog.text
 
 
+class TestQueue:
+    """`OTEL_BLRP_*`: records, and milliseconds."""
+
+    NAMES = ("OTEL_BLRP_MAX_QUEUE_SIZE", "OTEL_BLRP_MAX_EXPORT_BATCH_SIZE", "OTEL_BLRP_SCHEDULE_DELAY")
+
+    @pytest.mark.parametrize("name", NAMES)
+    @pytest.mark.parametrize("text", ["0", "-1", "1.5", "abc", "²", "9" * 30])
+    def test_value_without_meaning_is_an_error(self, monkeypatch, name, text):
+        """Where the SDK logs a traceback, and takes its default."""
+        monkeypatch.setenv(name, text)
+        with pytest.raises(ValueError, match=f"{name} '{text}' is not a number from 1 to"):
+            OTLPHandler()
+
+    @pytest.mark.parametrize("blank", ["", " \n"])
+    def test_blank_is_unset(self, monkeypatch, caplog, otlp_receiver, recording, blank):
+        """In silence."""
+        for name in self.NAMES:
+            monkeypatch.setenv(name, blank)
+        handler = OTLPHandler(endpoint=otlp_receiver.endpoint)
+        recording(handler, {})
+
+        assert handler.force_flush(20) is True
+        handler.close()
+        assert caplog.text == ""
+
+    def test_small_queue_needs_no_second_variable(self, monkeypatch, otlp_receiver, recording):
+        """Batches are at most as large as the queue."""
+        monkeypatch.setenv("OTEL_BLRP_MAX_QUEUE_SIZE", "1")
+        handler = OTLPHandler(endpoint=otlp_receiver.endpoint)
+        recording(handler, {})
+
+        assert handler.force_flush(20) is True
+        handler.close()
+
+
 class TestSwitches:
     @pytest.fixture(params=["memory", "spool"])
     def make(self, request, tmp_path):
@@ -532,10 +567,11 @@ class TestHeaderFiles:
         with pytest.raises(ValueError, match=message):
             OTLPHandler(headers={"X": value})
 
-    def test_with_a_spool(self, mounted, tmp_path_factory, recording):
-        """The same."""
+    @pytest.mark.parametrize("is_spooling", [False, True])
+    def test_of_a_handler(self, mounted, tmp_path_factory, recording, is_spooling):
+        """In memory and with a spool."""
         with serving(Receiver) as server:
-            folder = tmp_path_factory.mktemp("spool")
+            folder = tmp_path_factory.mktemp("spool") if is_spooling else None
             headers = {"authorization": {"file": mounted.path, "prefix": "Bearer "}}
             handler = OTLPHandler(endpoint=server.url, spool=folder, headers=headers)
             recording(handler, {})

@@ -39,7 +39,7 @@ class Backoff:
         bound_s = min(_MAX_DELAY_S, _FIRST_DELAY_S * 2 ** min(self._failures, 16))
         self._failures += 1
         # Never less than what was asked for; at random, so that many senders do not come back at once.
-        return answer.retry_after_s + random.uniform(bound_s / 2, bound_s)  # noqa: S311 - no secret
+        return answer.retry_after_s + random.SystemRandom().uniform(bound_s / 2, bound_s)
 
     def reset(self) -> None:
         """Note a success."""
