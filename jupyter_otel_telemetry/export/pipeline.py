@@ -34,8 +34,7 @@ def build_provider(
     arrives whole.
 
     Raises:
-        ValueError: an argument or variable has no meaning.
-        OSError: a certificate file cannot be read.
+        ValueError: an argument or variable has no meaning, or names a file that cannot be used.
 
     """
     with _saying_where():
@@ -57,7 +56,7 @@ def build_spooling_provider(
 
     Raises:
         ValueError: as above.
-        OSError: a certificate file cannot be read, or the folder of the spool not be created or written to.
+        OSError: the folder of the spool cannot be created or written to.
 
     """
     from jupyter_otel_telemetry.spool import SpoolLogRecordProcessor  # noqa: PLC0415 - who has none need not import

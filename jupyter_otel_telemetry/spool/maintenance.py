@@ -37,8 +37,7 @@ class Drain:
         exporter: where to and how.
 
     Raises:
-        ValueError: an option or environment variable has no meaning.
-        OSError: a certificate file cannot be read.
+        ValueError: an option or environment variable has no meaning, or names a file that cannot be used.
 
     """
 

@@ -50,7 +50,7 @@ class SpoolLogRecordProcessor(LogRecordProcessor):
 
     Raises:
         ValueError: an option or environment variable has no meaning; the text says what to write.
-        OSError: the folder cannot be created or written to, or a certificate file not be read.
+        OSError: the folder cannot be created or written to.
 
     """
 
