@@ -16,6 +16,7 @@ from opentelemetry.sdk._logs.export import BatchLogRecordProcessor, LogRecordExp
 from jupyter_otel_telemetry.export.lifecycle import FLUSH_TIMEOUT_S
 from jupyter_otel_telemetry.forks import after_fork_in_child
 from jupyter_otel_telemetry.metrics import DROP_REASON, ERROR_TYPE, record_counters
+from jupyter_otel_telemetry.otlp.answers import Answer, Verdict
 from jupyter_otel_telemetry.otlp.courier import Backoff, Courier, Trial
 from jupyter_otel_telemetry.otlp.encoding import Encoder
 from jupyter_otel_telemetry.otlp.entries import MAX_BATCH_BYTES
@@ -26,7 +27,6 @@ if TYPE_CHECKING:
 
     from opentelemetry.sdk._logs import ReadableLogRecord, ReadWriteLogRecord
 
-    from jupyter_otel_telemetry.otlp.answers import Answer
     from jupyter_otel_telemetry.otlp.entries import Entry
     from jupyter_otel_telemetry.otlp.transport import Transport
 
@@ -34,6 +34,9 @@ __all__ = ["CountingProcessor", "Delivery"]
 
 _RETRY_FOR_FLUSH_S: Final = 0.25
 """Pause between attempts while somebody waits for a flush, or for the end."""
+
+_LONE_RECORD_S: Final = 600.0
+"""How long a record that is alone in its batch is tried while the receiver answers, so that others get their turn."""
 
 _logger = logging.getLogger(__name__)
 
@@ -138,20 +141,31 @@ class Delivery(LogRecordExporter):
 
     def _deliver(self, entries: list[Entry]) -> None:
         backoff = Backoff()
+        began_s = time.monotonic()
         while entries and time.monotonic() < self._deadline_s:
             outcome = self._courier.deliver(entries, self._trial)
             del entries[: outcome.done]
             if not outcome.is_failure:
                 backoff.reset()
+                began_s = time.monotonic()
                 self._outage.worked()
                 continue
             self._count_overflow(queued=self._queue_size)
             self._outage.failed(outcome.answer, self._waiting())
+            if self._is_given_up(entries, outcome.answer, time.monotonic() - began_s):
+                self._note_rejected(entries, outcome.answer, len(entries))
+                return
             if not self._wait(backoff.next_s(outcome.answer), outcome.answer):
                 break
         if entries:
             self._trial.settle()
-            self._lose("export", len(entries))
+            if not self._is_closed:  # else they are counted already
+                self._lose("export", len(entries))
+
+    def _is_given_up(self, entries: list[Entry], answer: Answer, tried_s: float) -> bool:
+        """Tell whether a record is the likely cause of its failures: nothing else is here to be compared with it."""
+        concerns_record = answer.is_connected and answer.verdict is not Verdict.MISCONFIGURED
+        return len(entries) == 1 and concerns_record and tried_s >= _LONE_RECORD_S
 
     def _wait(self, delay_s: float, answer: Answer) -> bool:
         """Wait until the next attempt; return False, at once, if the deadline would come first."""
@@ -177,8 +191,7 @@ class Delivery(LogRecordExporter):
         """Count the records that the queue has dropped: emitted, not taken, and more than are queued."""
         with self._lock:
             count = self._emitted - self._taken - queued - self._lost["queue"] - self._lost["closed"]
-        if count > 0:
-            self._lose("queue", count)
+        self._lose("queue", count)
 
     def _note_accepted(self, count: int) -> None:
         with self._lock:
@@ -190,6 +203,8 @@ class Delivery(LogRecordExporter):
         self._lose("rejected", count, f" ({answer})")
 
     def _lose(self, reason: str, count: int, details: str = "") -> None:
+        if count <= 0:
+            return
         with self._lock:
             is_first = not self._lost[reason]
             self._lost[reason] += count
@@ -206,12 +221,19 @@ class Delivery(LogRecordExporter):
 
     def shutdown(self) -> None:
         """Close the connections, and log how many records are lost."""
-        if self._is_closed:
-            return
-        self._is_closed = True
-        self.give_up_in(0)
+        self.conclude()
         self._courier.close()
-        self._count_overflow(queued=0)
+
+    def conclude(self) -> None:
+        """Count the records that are neither accepted nor lost yet as lost, and log how many are, by reason."""
+        self.give_up_in(0)
+        self._count_overflow(queued=self._queue_size)
+        with self._lock:
+            missing = self._emitted - self._accepted - sum(self._lost.values())
+            is_first, self._is_closed = not self._is_closed, True
+        if not is_first:
+            return
+        self._lose("export", missing)
         if lost := +self._lost:
             counts = ", ".join(f"{count} because {_BECAUSE[reason]}" for reason, count in lost.items())
             with suppress(Exception):  # as above

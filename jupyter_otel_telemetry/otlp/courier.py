@@ -22,6 +22,8 @@ _FAILURES_BEFORE_PARTS: Final = 5
 """Consecutive failures of a batch before its parts are sent."""
 _EVIDENCE_TO_REJECT: Final = 3
 """Number of attempts at which a record must fail while another one is accepted, each after a pause."""
+_SMALL_REQUEST_BYTES: Final = 64 * 1024
+"""Size below which OUT_OF_RANGE and RESOURCE_EXHAUSTED rather concern a quota than the size."""
 RECORDS_IN_DOUBT: Final = 1 + _EVIDENCE_TO_REJECT
 """Number of records to read where the first one is in doubt, whatever their size: the others are compared with it."""
 _FIRST_DELAY_S: Final = 0.5
@@ -166,8 +168,11 @@ class Courier:
         self._transport.close()
 
     def _send(self, entries: Sequence[Entry]) -> Answer:
-        answer = self._transport.send(request_of(entries))
+        request = request_of(entries)
+        answer = self._transport.send(request)
         self._accepted_requests += answer.verdict is Verdict.ACCEPTED
+        if answer.verdict is Verdict.TOO_LARGE and answer.status != "413" and len(request) < _SMALL_REQUEST_BYTES:
+            return replace(answer, verdict=Verdict.AMBIGUOUS)
         return answer
 
     def _settle(self, part: Sequence[Entry], answer: Answer, trial: Trial) -> Outcome:
