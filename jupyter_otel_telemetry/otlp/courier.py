@@ -29,6 +29,8 @@ RECORDS_IN_DOUBT: Final = 1 + _EVIDENCE_TO_REJECT
 _FIRST_DELAY_S: Final = 0.5
 _MAX_DELAY_S: Final = 30.0
 
+_random: Final = random.SystemRandom()  # forked children would share the state of another one
+
 
 class Backoff:
     """The pause before the next attempt: twice as long each time, at random, up to half a minute."""
@@ -41,7 +43,7 @@ class Backoff:
         bound_s = min(_MAX_DELAY_S, _FIRST_DELAY_S * 2 ** min(self._failures, 16))
         self._failures += 1
         # Never less than what was asked for; at random, so that many senders do not come back at once.
-        return answer.retry_after_s + random.uniform(bound_s / 2, bound_s)  # noqa: S311 - no secret
+        return answer.retry_after_s + _random.uniform(bound_s / 2, bound_s)
 
     def reset(self) -> None:
         """Note a success."""
