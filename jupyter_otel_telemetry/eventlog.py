@@ -23,7 +23,7 @@ from jupyter_otel_telemetry.privacy.pseudonyms import find_pseudonym_key
 from jupyter_otel_telemetry.privacy.redaction import NO_PATHS
 from jupyter_otel_telemetry.schemas import sources
 from jupyter_otel_telemetry.schemas.registry import RegisteredSchemas, SchemaRegistry
-from jupyter_otel_telemetry.traits import AllowedSchemasTrait, Handlers
+from jupyter_otel_telemetry.traits import AllowedSchemasTrait, Handlers, SecretText
 from jupyter_otel_telemetry.trouble import TroubleLog
 
 if TYPE_CHECKING:
@@ -88,7 +88,7 @@ class EventLog(LoggingConfigurable):
         """,
     ).tag(config=True)
 
-    pseudonym_key = Unicode(
+    pseudonym_key = SecretText(
         None,
         allow_none=True,
         help="""

@@ -4,15 +4,20 @@ from __future__ import annotations
 
 import json
 import logging
-from collections.abc import Mapping
-from typing import Any
+import re
+from collections.abc import Iterator, Mapping
+from typing import Any, Final
 
 from traitlets import HasTraits, TraitError, TraitType
 from traitlets.utils.importstring import import_item
 
-__all__ = ["AllowedSchemasTrait", "Handlers"]
+from jupyter_otel_telemetry.masking import mask_text, secrets_of_url
+
+__all__ = ["AllowedSchemasTrait", "Handlers", "SecretText"]
 
 _HINT = 'write logging handlers, or mappings such as {"class": "logging.FileHandler", "filename": "events.jsonl"}'
+_NAME_OF_SECRET: Final = re.compile(r"header|password|secret|token|credential|auth|key(?!_file)", re.IGNORECASE)
+_NAME_OF_URL: Final = re.compile(r"endpoint|ur[il]|dsn|proxy|host", re.IGNORECASE)
 
 
 class Handlers(TraitType[list[logging.Handler] | None, Any]):
@@ -31,7 +36,7 @@ class Handlers(TraitType[list[logging.Handler] | None, Any]):
         if value is None:
             return None
         if not isinstance(value, (list, tuple)):
-            raise TraitError(f"{self._name(obj)} must be a list, not {value!r}; {_HINT}")
+            raise TraitError(f"{self._name(obj)} must be a list, not {type(value).__name__}; {_HINT}")
         return [self._handler(obj, item) for item in value]
 
     def from_string(self, s: str) -> Any:
@@ -45,7 +50,7 @@ class Handlers(TraitType[list[logging.Handler] | None, Any]):
         if isinstance(item, logging.Handler):
             return item
         if not isinstance(item, Mapping):
-            raise TraitError(f"{self._name(obj)} cannot hold {item!r}; {_HINT}")
+            raise TraitError(f"{self._name(obj)} cannot hold an item of type {type(item).__name__}; {_HINT}")
         built: list[tuple[dict[str, Any], logging.Handler]] = vars(obj).setdefault("_built_handlers", [])
         for configuration, handler in built:
             if configuration == item:
@@ -58,7 +63,9 @@ class Handlers(TraitType[list[logging.Handler] | None, Any]):
         arguments = dict(item)
         name, level = arguments.pop("class", None), arguments.pop("level", None)
         if not isinstance(name, str):
-            raise TraitError(f"{self._name(obj)}: {dict(item)!r} lacks a class; {_HINT}")
+            names = ", ".join(map(str, item)) or "no members"
+            raise TraitError(f"{self._name(obj)}: a mapping with {names} lacks a class; {_HINT}")
+        problem: Exception | None = None
         try:
             cls = _imported(name)
             if not (isinstance(cls, type) and issubclass(cls, logging.Handler)):
@@ -66,12 +73,30 @@ class Handlers(TraitType[list[logging.Handler] | None, Any]):
             handler: logging.Handler = cls(**arguments)
             if level is not None:
                 handler.setLevel(level)
-        except Exception as error:
-            raise TraitError(f"{self._name(obj)}: cannot build {name}: {error}") from error
+        except Exception as error:  # noqa: BLE001 - a class of anybody raises anything
+            problem = error
+        if problem is not None:
+            secrets = set(_secrets(arguments))
+            text = f"{self._name(obj)}: cannot build {name}: {mask_text(str(problem), secrets)}"
+            raise TraitError(text) from None if secrets else problem
         return handler
 
     def _name(self, obj: HasTraits) -> str:
         return f"{type(obj).__name__}.{self.name}"
+
+
+def _secrets(value: Any, name: str = "") -> Iterator[str]:
+    """Return the texts in the arguments of a handler that may be secret: by the name above them, or in a URL."""
+    if isinstance(value, Mapping):
+        for key, item in value.items():
+            yield from _secrets(item, f"{name} {key}")
+    elif isinstance(value, (list, tuple)):
+        for item in value:
+            yield from _secrets(item, name)
+    elif _NAME_OF_SECRET.search(name):
+        yield from (str(value), *str(value).split())
+    elif isinstance(value, str) and ("://" in value or _NAME_OF_URL.search(name)):
+        yield from secrets_of_url(value)
 
 
 def _imported(name: str) -> Any:
@@ -99,3 +124,15 @@ class AllowedSchemasTrait(TraitType[Any, Any]):
     def from_string_list(self, s_list: list[str]) -> Any:
         """Read an option that was repeated on the command line."""
         return s_list if len(s_list) > 1 else self.from_string(s_list[0])
+
+
+class SecretText(TraitType[Any, Any]):
+    """Text that no error shows, such as a key or a URL with a password."""
+
+    info_text = "text"
+
+    def validate(self, obj: HasTraits, value: Any) -> str:
+        """Return the text."""
+        if isinstance(value, str):
+            return value
+        raise TraitError(f"{type(obj).__name__}.{self.name} must be text, not {type(value).__name__}")

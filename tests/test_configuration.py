@@ -98,15 +98,15 @@ class TestHandlers:
     @pytest.mark.parametrize(
         "value, message",
         [
-            ("events.jsonl", "EventLog.handlers must be a list, not 'events.jsonl'; write logging handlers, or"),
-            ([3], "EventLog.handlers cannot hold 3"),
-            ([logging.FileHandler], "cannot hold <class"),
+            ("events.jsonl", "EventLog.handlers must be a list, not str; write logging handlers, or"),
+            ([3], "EventLog.handlers cannot hold an item of type int"),
+            ([logging.FileHandler], "cannot hold an item of type type"),
             ([{"filename": "x"}], "lacks a class"),
             ([{"class": "logging.NoSuchHandler"}], "cannot build logging.NoSuchHandler"),
             ([{"class": "json.JSONDecoder"}], "is no logging handler class"),
             ([{"class": "logging.NullHandler", "wrong": 1}], "cannot build logging.NullHandler"),
             ([{"class": "logging.NullHandler", "level": "LOUD"}], "Unknown level"),
-            ([{"class": "jupyter_otel_telemetry.OTLPHandler", "endpoint": "x"}], "endpoint 'x' is no URL"),
+            ([{"class": "jupyter_otel_telemetry.OTLPHandler", "endpoint": "x"}], "endpoint is not a URL"),
         ],
     )
     def test_mistake_names_the_trait_and_what_to_write(self, value, message):

@@ -27,6 +27,7 @@ if TYPE_CHECKING:
 
     from opentelemetry.sdk._logs import ReadableLogRecord, ReadWriteLogRecord
 
+    from jupyter_otel_telemetry.export.batching import Batching
     from jupyter_otel_telemetry.otlp.entries import Entry
     from jupyter_otel_telemetry.otlp.transport import Transport
 
@@ -254,12 +255,12 @@ class CountingProcessor(BatchLogRecordProcessor):
 
     Args:
         delivery: the exporter.
-        queue_size: number of records that wait at most.
+        batching: sizes of the queue and of batches, and the pause between them.
 
     """
 
-    def __init__(self, delivery: Delivery, queue_size: int) -> None:
-        super().__init__(delivery, max_queue_size=queue_size)
+    def __init__(self, delivery: Delivery, batching: Batching) -> None:
+        super().__init__(delivery, batching.delay_ms, batching.batch_size, None, batching.queue_size)
         self._delivery = delivery
         self._flushing = threading.Lock()
         after_fork_in_child(self, CountingProcessor._reset_in_child)

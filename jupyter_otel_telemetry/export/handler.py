@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 from typing import TYPE_CHECKING, Any, Final
 
-from opentelemetry._logs import LoggerProvider, LogRecord, SeverityNumber
+from opentelemetry._logs import LoggerProvider, LogRecord, NoOpLoggerProvider, SeverityNumber
 from opentelemetry.instrumentation.logging.handler import LoggingHandler
 from opentelemetry.instrumentation.utils import is_instrumentation_enabled
 from opentelemetry.trace import NonRecordingSpan, get_current_span, set_span_in_context
@@ -14,7 +14,7 @@ from jupyter_otel_telemetry._version import __version__
 from jupyter_otel_telemetry.events.record import SCOPE_NAME, EventRecord, has_lost_its_form
 from jupyter_otel_telemetry.export.lifecycle import FLUSH_TIMEOUT_S, end_when_unused, within
 from jupyter_otel_telemetry.metrics import event_counters, of_schema
-from jupyter_otel_telemetry.otlp.settings import ExporterOptions
+from jupyter_otel_telemetry.otlp.settings import ExporterOptions, switched_off
 from jupyter_otel_telemetry.privacy.policy import Policy
 from jupyter_otel_telemetry.privacy.pseudonyms import find_pseudonym_key
 from jupyter_otel_telemetry.trouble import TroubleLog
@@ -47,10 +47,12 @@ class OTLPHandler(LoggingHandler):
         service_name: default: `OTEL_SERVICE_NAME`, else the name of the running program.
         endpoint: base URL of the receiver, default `http://localhost:4318` (4317 with grpc).
         protocol: `http/protobuf` (default) or `grpc`.
-        headers: sent with each request, for instance `{"authorization": "Bearer …"}`.
-        compression: `gzip`, `deflate` (not with grpc) or `none` (default).
-        certificate_file, client_certificate_file, client_key_file: PEM files for TLS: whom to trust, and who
-            we are.
+        headers: sent with each request, for instance `{"authorization": "Bearer …"}`. A value in a file, which may
+            change: `{"authorization": {"file": "/run/secrets/token", "prefix": "Bearer "}}`.
+        compression: `gzip`, `deflate` (not with grpc) or `none` (default; with a spool `gzip`).
+        certificate_file, client_certificate_file, client_key_file: PEM files for TLS: the authorities to trust, and
+            the certificate of this client with its key. They may change at any time.
+        proxy: URL of an HTTP proxy. None, the default: no proxy, whatever `HTTP_PROXY` and the like say.
         resource: further resource attributes, or an OpenTelemetry Resource.
         allowed_schemas: ids (`*` stands for any text) of the only schemas whose events may leave, or a mapping
             from ids to options, as in `EventLog.allowed_schemas`; it can only narrow what is recorded. None: all
@@ -63,9 +65,9 @@ class OTLPHandler(LoggingHandler):
         level: lowest `logging` level to send.
 
     Raises:
-        ValueError: an argument or environment variable has no meaning; the text says what to write. What concerns
-            `allowed_schemas` and the key is a `PolicyError`.
-        OSError: a certificate file cannot be read, or the folder of the spool not be written to.
+        ValueError: an argument or environment variable has no meaning, or names a file that cannot be used; the text
+            says what to write. What concerns `allowed_schemas` and the key is a `PolicyError`.
+        OSError: the folder of the spool cannot be written to.
 
     """
 
@@ -75,11 +77,12 @@ class OTLPHandler(LoggingHandler):
         service_name: str | None = None,
         endpoint: str | None = None,
         protocol: str | None = None,
-        headers: Mapping[str, str] | None = None,
+        headers: Mapping[str, str | Mapping[str, str]] | None = None,
         compression: str | None = None,
         certificate_file: str | None = None,
         client_certificate_file: str | None = None,
         client_key_file: str | None = None,
+        proxy: str | None = None,
         resource: Resource | Mapping[str, Any] | None = None,
         allowed_schemas: list[str] | Mapping[str, Any] | None = None,
         pseudonym_key_file: str | os.PathLike[str] | None = None,
@@ -102,11 +105,21 @@ class OTLPHandler(LoggingHandler):
         self._flushed = 0
         self._trouble = TroubleLog(lambda: _logger)
         options = ExporterOptions(
-            endpoint, protocol, headers, compression, certificate_file, client_certificate_file, client_key_file
+            endpoint,
+            protocol,
+            headers,
+            compression,
+            certificate_file,
+            client_certificate_file,
+            client_key_file,
+            proxy,
         )
         if logger_provider is not None:
             if options != ExporterOptions() or (service_name, resource, spool) != (None, None, None):
                 raise ValueError("with logger_provider nothing is built: set endpoint, service_name and so on there")
+        elif (reason := switched_off()) is not None:
+            _logger.warning("OTLPHandler sends nothing, since %s", reason)
+            logger_provider = NoOpLoggerProvider()
         else:
             if spool is None:
                 logger_provider, self._delivery = pipeline.build_provider(options, service_name, resource)

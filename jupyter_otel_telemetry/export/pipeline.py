@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from opentelemetry.sdk._logs import LoggerProvider, LogRecordLimits
 
+from jupyter_otel_telemetry.export.batching import batching
 from jupyter_otel_telemetry.export.delivery import CountingProcessor, Delivery
 from jupyter_otel_telemetry.export.resource import process_resource, program_resource
 from jupyter_otel_telemetry.forks import after_fork_in_child
@@ -38,10 +39,11 @@ def build_provider(
 
     """
     with _saying_where():
-        queue_size = _queue_size()
-        delivery = Delivery(build_transport(options), options.destination(), queue_size)
+        waiting = batching()
+        transport = build_transport(options, default_compression="none")
+        delivery = Delivery(transport, options.destination(), waiting.queue_size)
         provider = _provider(service_name, resource)
-        provider.add_log_record_processor(CountingProcessor(delivery, queue_size))
+        provider.add_log_record_processor(CountingProcessor(delivery, waiting))
     return provider, delivery
 
 
@@ -87,13 +89,6 @@ def _provider(service_name: str | None, resource: Resource | Mapping[str, Any] |
 def _describe_process(provider: LoggerProvider) -> None:
     """Do what the SDK does in a forked child for the detectors that it knows of."""
     provider._update_resource(process_resource())  # noqa: SLF001 - there is no public way
-
-
-def _queue_size() -> int:
-    text = os.environ.get("OTEL_BLRP_MAX_QUEUE_SIZE", "").strip() or "2048"
-    if not text.isdigit() or not int(text):
-        raise ValueError(f"OTEL_BLRP_MAX_QUEUE_SIZE {text!r} is no number of records")
-    return int(text)
 
 
 def _limits() -> LogRecordLimits:

@@ -17,6 +17,7 @@ from typing import IO, Any, Final
 from urllib.parse import SplitResult, unquote, urlsplit, urlunsplit
 
 from jupyter_otel_telemetry.errors import SchemaSourceError
+from jupyter_otel_telemetry.masking import mask_text, mask_url, secrets_of_url
 
 __all__ = ["read_file", "read_folder_paths", "read_url"]
 
@@ -153,7 +154,7 @@ def read_url(url: str, sha256: str | None = None) -> Mapping[str, Any]:
             or is larger than 1 MiB, the digest differs, or the content is no schema.
 
     """
-    shown = _without_secrets(url)
+    shown = mask_url(url)
     problem = _refusal(url)
     if problem:
         raise SchemaSourceError(shown, problem)
@@ -186,15 +187,6 @@ def _is_loopback(host: str) -> bool:
         return host == "localhost"
 
 
-def _without_secrets(url: str) -> str:
-    """Return the URL without user, password, query and fragment, any of which may be a credential."""
-    try:
-        parts = urlsplit(url)
-        return urlunsplit((parts.scheme, parts.netloc.rpartition("@")[2], parts.path, "", ""))
-    except ValueError:
-        return "a URL"
-
-
 class _Redirects(urllib.request.HTTPRedirectHandler):
     max_redirections = 5
 
@@ -203,7 +195,7 @@ class _Redirects(urllib.request.HTTPRedirectHandler):
     ) -> urllib.request.Request | None:
         if _refusal(newurl) or (req.type == "https" and urlsplit(newurl).scheme != "https"):
             fp.close()
-            raise urllib.error.URLError(f"it redirects to {_without_secrets(newurl)}, which is not allowed")
+            raise urllib.error.URLError(f"it redirects to {mask_url(newurl)}, which is not allowed")
         return super().redirect_request(req, fp, code, msg, headers, newurl)
 
 
@@ -224,7 +216,8 @@ def _download(url: str, shown: str) -> bytes:
     if not outcome:
         raise SchemaSourceError(shown, f"it took longer than {DOWNLOAD_TIMEOUT_S:g} seconds")
     if isinstance(outcome[0], Exception):
-        raise SchemaSourceError(shown, _download_problem(outcome[0])) from None
+        problem = mask_text(_download_problem(outcome[0]), secrets_of_url(url))
+        raise SchemaSourceError(shown, problem) from None
     return outcome[0]
 
 

@@ -56,7 +56,7 @@ class TestReceivers:
     def test_time_limit_that_is_none_is_an_error(self, spooling, monkeypatch, value):
         """At the start."""
         monkeypatch.setenv("OTEL_EXPORTER_OTLP_TIMEOUT", value)
-        with pytest.raises(ValueError, match=f"OTEL_EXPORTER_OTLP_TIMEOUT '{value}' is no number of seconds"):
+        with pytest.raises(ValueError, match=f"OTEL_EXPORTER_OTLP_TIMEOUT '{value}' is not a time limit"):
             spooling(NOWHERE)
 
     def test_endpoint_of_the_environment_is_checked(self, monkeypatch):
@@ -64,7 +64,7 @@ class TestReceivers:
         from jupyter_otel_telemetry.otlp.settings import ExporterOptions
 
         monkeypatch.setenv("OTEL_EXPORTER_OTLP_ENDPOINT", "collector:4318")
-        with pytest.raises(ValueError, match="OTEL_EXPORTER_OTLP_ENDPOINT 'collector:4318' is no URL"):
+        with pytest.raises(ValueError, match="OTEL_EXPORTER_OTLP_ENDPOINT 'collector:4318' is not a URL"):
             build_transport(ExporterOptions())
 
     def test_flush_that_was_cut_short_forgets_no_refusal(self, http, spooling):

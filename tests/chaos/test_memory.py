@@ -139,17 +139,6 @@ class TestEnds:
         assert "1 log records are lost, because they were emitted after the end" in caplog.text
         assert "queue" not in caplog.text
 
-    def test_disabled_sdk_loses_nothing(self, http, remembering, caplog, monkeypatch):
-        """Nothing was to be sent."""
-        monkeypatch.setenv("OTEL_SDK_DISABLED", "true")
-        log = remembering(http)
-        record(log, *range(5))
-        log.handlers[0].close()
-        end(log)
-
-        assert flush(log)
-        assert [text for text in caplog.messages if "lost" in text] == []
-
     def test_logger_of_ordinary_records_that_is_disabled_loses_nothing(self, http, remembering, caplog):
         """A record that a filter keeps back never was in the queue."""
         log = remembering(http)
