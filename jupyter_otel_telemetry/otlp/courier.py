@@ -151,6 +151,7 @@ class Courier:
 
         """
         trial.begin(entries[0])
+        trial.ahead = min(trial.ahead, len(entries) - 1)
         # Records behind the first that are done with already are not sent again.
         part = entries[: 1 if trial.ahead else trial.limit]
         answer = self._send(part)
