@@ -11,11 +11,13 @@ from contextlib import suppress
 from queue import Empty, SimpleQueue
 from typing import TYPE_CHECKING, Final
 
+from opentelemetry.instrumentation.utils import suppress_instrumentation
 from opentelemetry.sdk._logs.export import BatchLogRecordProcessor, LogRecordExporter, LogRecordExportResult
 
 from jupyter_otel_telemetry.export.lifecycle import FLUSH_TIMEOUT_S
 from jupyter_otel_telemetry.forks import after_fork_in_child
 from jupyter_otel_telemetry.metrics import DROP_REASON, ERROR_TYPE, record_counters
+from jupyter_otel_telemetry.otlp.answers import Answer, Verdict
 from jupyter_otel_telemetry.otlp.courier import Backoff, Courier, Trial
 from jupyter_otel_telemetry.otlp.encoding import Encoder
 from jupyter_otel_telemetry.otlp.entries import MAX_BATCH_BYTES
@@ -27,7 +29,6 @@ if TYPE_CHECKING:
     from opentelemetry.sdk._logs import ReadableLogRecord, ReadWriteLogRecord
 
     from jupyter_otel_telemetry.export.batching import Batching
-    from jupyter_otel_telemetry.otlp.answers import Answer
     from jupyter_otel_telemetry.otlp.entries import Entry
     from jupyter_otel_telemetry.otlp.transport import Transport
 
@@ -35,6 +36,11 @@ __all__ = ["CountingProcessor", "Delivery"]
 
 _RETRY_FOR_FLUSH_S: Final = 0.25
 """Pause between attempts while somebody waits for a flush, or for the end."""
+
+_LONE_RECORD_S: Final = 600.0
+"""How long a record that is alone in its batch is tried while the receiver answers, so that others get their turn."""
+
+_REJECTED: Final = "rejected"
 
 _logger = logging.getLogger(__name__)
 
@@ -92,12 +98,16 @@ class Delivery(LogRecordExporter):
     def give_up_in(self, timeout_s: float) -> None:
         """Let records be lost that are not delivered within `timeout_s` seconds, or by an earlier deadline."""
         self._deadline_s = min(self._deadline_s, time.monotonic() + timeout_s)
-        self._wake.put(None)
+        self._interrupt_wait()
 
     def hurry(self, timeout_s: float) -> None:
         """Make pauses short for `timeout_s` seconds, because somebody waits for a flush."""
         self._hurry_until_s = max(self._hurry_until_s, time.monotonic() + timeout_s)
-        self._wake.put(None)
+        self._interrupt_wait()
+
+    def _interrupt_wait(self) -> None:
+        if self._wake.empty():  # else the next wait is a short one already
+            self._wake.put(None)
 
     def settle(self, target: int, *, is_worked_off: bool) -> bool:
         """Tell whether the first `target` records were accepted, except those lost before an earlier call.
@@ -139,20 +149,31 @@ class Delivery(LogRecordExporter):
 
     def _deliver(self, entries: list[Entry]) -> None:
         backoff = Backoff()
+        began_s = time.monotonic()
         while entries and time.monotonic() < self._deadline_s:
             outcome = self._courier.deliver(entries, self._trial)
             del entries[: outcome.done]
             if not outcome.is_failure:
                 backoff.reset()
+                began_s = time.monotonic()
                 self._outage.worked()
                 continue
             self._count_overflow(queued=self._queue_size)
             self._outage.failed(outcome.answer, self._waiting())
+            if self._is_given_up(entries, outcome.answer, time.monotonic() - began_s):
+                self._note_rejected(entries, outcome.answer, len(entries))
+                return
             if not self._wait(backoff.next_s(outcome.answer), outcome.answer):
                 break
         if entries:
             self._trial.settle()
-            self._lose("export", len(entries))
+            if not self._is_closed:  # else they are counted already
+                self._lose("export", len(entries))
+
+    def _is_given_up(self, entries: list[Entry], answer: Answer, tried_s: float) -> bool:
+        """Tell whether a record is the likely cause of its failures: nothing else is here to be compared with it."""
+        concerns_record = answer.is_connected and answer.verdict is not Verdict.MISCONFIGURED
+        return len(entries) == 1 and concerns_record and tried_s >= _LONE_RECORD_S
 
     def _wait(self, delay_s: float, answer: Answer) -> bool:
         """Wait until the next attempt; return False, at once, if the deadline would come first."""
@@ -178,8 +199,7 @@ class Delivery(LogRecordExporter):
         """Count the records that the queue has dropped: emitted, not taken, and more than are queued."""
         with self._lock:
             count = self._emitted - self._taken - queued - self._lost["queue"] - self._lost["closed"]
-        if count > 0:
-            self._lose("queue", count)
+        self._lose("queue", count)
 
     def _note_accepted(self, count: int) -> None:
         with self._lock:
@@ -188,18 +208,19 @@ class Delivery(LogRecordExporter):
 
     def _note_rejected(self, _entries: Sequence[Entry], answer: Answer, count: int) -> None:
         record_counters().refused.add(count, {ERROR_TYPE: answer.status})
-        self._lose("rejected", count, f" ({answer})")
+        self._lose(_REJECTED, count, f" ({answer})")
 
     def _lose(self, reason: str, count: int, details: str = "") -> None:
+        if count <= 0:
+            return
         with self._lock:
             is_first = not self._lost[reason]
             self._lost[reason] += count
-        if reason != "rejected":  # which is counted as that
+        if reason != _REJECTED:  # which is counted as that
             record_counters().dropped.add(count, {DROP_REASON: reason})
         if is_first and reason != "export":  # which the end of the outage, or of the pipeline, tells
-            with suppress(Exception):  # a handler of the program may raise
-                text = "delivery to %s: %d log records are lost, because %s%s; further ones are counted, not logged"
-                _logger.error(text, self._destination, count, _BECAUSE[reason], details)
+            text = "delivery to %s: %d log records are lost, because %s%s; further ones are counted, not logged"
+            _log(text, self._destination, count, _BECAUSE[reason], details)
 
     def force_flush(self, timeout_millis: int = 10_000) -> bool:  # noqa: ARG002 - the SDK's signature
         """Do nothing: nothing is held back here."""
@@ -207,22 +228,39 @@ class Delivery(LogRecordExporter):
 
     def shutdown(self) -> None:
         """Close the connections, and log how many records are lost."""
-        if self._is_closed:
-            return
-        self._is_closed = True
-        self.give_up_in(0)
+        self.conclude(queued=0)
         self._courier.close()
-        self._count_overflow(queued=0)
+
+    def conclude(self, *, queued: int | None = None) -> None:
+        """Count the records that are neither accepted nor lost yet as lost, and log how many are, by reason.
+
+        Args:
+            queued: number of records that are still in the queue, or None if unknown.
+
+        """
+        self.give_up_in(0)
+        self._count_overflow(queued=self._queue_size if queued is None else queued)
+        with self._lock:
+            missing = self._emitted - self._accepted - sum(self._lost.values())
+            is_first, self._is_closed = not self._is_closed, True
+        if not is_first:
+            return
+        self._lose("export", missing)
         if lost := +self._lost:
             counts = ", ".join(f"{count} because {_BECAUSE[reason]}" for reason, count in lost.items())
-            with suppress(Exception):  # as above
-                _logger.error("delivery to %s has ended; lost log records: %s", self._destination, counts)
+            _log("delivery to %s has ended; lost log records: %s", self._destination, counts)
+
+
+def _log(text: str, *arguments: object) -> None:
+    """Log an error that `OTLPHandler` does not send: there may be no end of that."""
+    with suppress(Exception), suppress_instrumentation():  # a handler of the program may raise
+        _logger.error(text, *arguments)
 
 
 _BECAUSE: Final = {
     "queue": "the queue was full (set OTEL_BLRP_MAX_QUEUE_SIZE, or use a spool)",
     "export": "the receiver did not accept them before the end of the program",
-    "rejected": "the receiver rejected them",
+    _REJECTED: "the receiver rejected them",
     "encoding": "they cannot be encoded",
     "closed": "they were emitted after the end of the export pipeline",
 }

@@ -50,6 +50,11 @@ class _Pipeline:
         if self._delivery is not None:
             self._delivery.give_up_in(FLUSH_TIMEOUT_S)
 
+    def conclude(self) -> None:
+        """Log how many records are lost, when the time is up."""
+        if self._delivery is not None:
+            self._delivery.conclude()
+
     def end(self) -> None:
         """Deliver what the pipeline holds, in bounded time, and stop; if that is under way, wait for it."""
         if not self.is_dropped:
@@ -100,8 +105,11 @@ class _Pipelines:
     def end_all(self) -> None:
         """End all pipelines at once, within the time limit."""
         deadline_s = time.monotonic() + FLUSH_TIMEOUT_S
-        for join in [_start(pipeline.end) for pipeline in list(self._open)]:
+        pipelines = list(self._open)
+        for join in [_start(pipeline.end) for pipeline in pipelines]:
             join(max(0.0, deadline_s - time.monotonic()))
+        for pipeline in pipelines:
+            pipeline.conclude()
 
     def restart_in_child(self) -> None:
         """Forget, in a forked child, what its parent's threads were doing."""

@@ -22,10 +22,14 @@ _FAILURES_BEFORE_PARTS: Final = 5
 """Consecutive failures of a batch before its parts are sent."""
 _EVIDENCE_TO_REJECT: Final = 3
 """Number of attempts at which a record must fail while another one is accepted, each after a pause."""
+_SMALL_REQUEST_BYTES: Final = 64 * 1024
+"""Size below which OUT_OF_RANGE and RESOURCE_EXHAUSTED rather concern a quota than the size."""
 RECORDS_IN_DOUBT: Final = 1 + _EVIDENCE_TO_REJECT
 """Number of records to read where the first one is in doubt, whatever their size: the others are compared with it."""
 _FIRST_DELAY_S: Final = 0.5
 _MAX_DELAY_S: Final = 30.0
+
+_random: Final = random.SystemRandom()  # forked children would share the state of another one
 
 
 class Backoff:
@@ -39,7 +43,7 @@ class Backoff:
         bound_s = min(_MAX_DELAY_S, _FIRST_DELAY_S * 2 ** min(self._failures, 16))
         self._failures += 1
         # Never less than what was asked for; at random, so that many senders do not come back at once.
-        return answer.retry_after_s + random.SystemRandom().uniform(bound_s / 2, bound_s)
+        return answer.retry_after_s + _random.uniform(bound_s / 2, bound_s)
 
     def reset(self) -> None:
         """Note a success."""
@@ -147,6 +151,7 @@ class Courier:
 
         """
         trial.begin(entries[0])
+        trial.ahead = min(trial.ahead, len(entries) - 1)
         # Records behind the first that are done with already are not sent again.
         part = entries[: 1 if trial.ahead else trial.limit]
         answer = self._send(part)
@@ -166,8 +171,11 @@ class Courier:
         self._transport.close()
 
     def _send(self, entries: Sequence[Entry]) -> Answer:
-        answer = self._transport.send(request_of(entries))
+        request = request_of(entries)
+        answer = self._transport.send(request)
         self._accepted_requests += answer.verdict is Verdict.ACCEPTED
+        if answer.verdict is Verdict.TOO_LARGE and answer.status != "413" and len(request) < _SMALL_REQUEST_BYTES:
+            return replace(answer, verdict=Verdict.AMBIGUOUS)
         return answer
 
     def _settle(self, part: Sequence[Entry], answer: Answer, trial: Trial) -> Outcome:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import signal
 import socket
+import sys
 import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
@@ -52,6 +53,7 @@ UNAVAILABLE = Reply(503, "UNAVAILABLE")
 ILL = Reply(500, "INTERNAL")
 BAD = Reply(400, "INVALID_ARGUMENT")
 UNAUTHORIZED = Reply(401, "UNAUTHENTICATED")
+TOO_LARGE = Reply(413, "OUT_OF_RANGE")
 LOGIN_PAGE = Reply(200, content_type="text/html; charset=utf-8", content=b"<!doctype html><title>Log in</title>")
 
 
@@ -70,6 +72,8 @@ class Receiver:
     logs: list = field(default_factory=list)
     requests: list = field(default_factory=list)
     times_s: list = field(default_factory=list)
+    max_bytes: int = sys.maxsize
+    """Size above which a request is too large, as tonic and HTTP say it."""
     arrived: dict = field(default_factory=dict)
     """The numbers that arrived of each writer, its events' action; repeated deliveries are left out."""
     _seen: set = field(default_factory=set)
@@ -79,7 +83,7 @@ class Receiver:
     def take(self, body):
         logs = logs_of(ExportLogsServiceRequest.FromString(body))
         numbers = [log.attributes.get("jupyter.event.count") for log in logs]
-        reply = self.behave(numbers)
+        reply = self.behave(numbers) if len(body) <= self.max_bytes else TOO_LARGE
         with self.changed:
             self.requests.append(numbers)
             self.times_s.append(time.monotonic())
@@ -92,7 +96,8 @@ class Receiver:
 
     def _note_arrival(self, logs):
         for log in logs:
-            if (uid := log.attributes["log.record.uid"]) not in self._seen:
+            uid = log.attributes.get("log.record.uid")  # ordinary records have none
+            if uid is not None and uid not in self._seen:
                 self._seen.add(uid)
                 writer, number = (log.attributes[f"jupyter.event.{name}"] for name in ("action", "count"))
                 self.arrived.setdefault(writer, []).append(number)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import time
 from http.server import BaseHTTPRequestHandler
 
 import pytest
@@ -293,6 +294,53 @@ class TestRefusals:
         assert receiver.counts == [number for number in range(RECORD_COUNT) if number != 5]
         assert [number for number, _ in rejected(folder)] == [5]
 
+    @pytest.mark.parametrize(
+        "reply", [UNAVAILABLE, Reply(504, "DEADLINE_EXCEEDED"), Reply(500, "RESOURCE_EXHAUSTED"), Reply(reset=True)]
+    )
+    def test_retryable_answer_that_recurs_for_one_event_while_others_pass(self, http, spooling, folder, reply):
+        """It is about the event, whatever the status says; nothing behind it is blocked."""
+        http.behave = lambda numbers: reply if 5 in numbers else OK
+        log = spooling(http)
+        record(log)
+
+        assert not flush(log)
+        assert sorted(set(http.counts)) == [number for number in range(RECORD_COUNT) if number != 5]
+        assert [number for number, _ in rejected(folder)] == [5]
+
+    @pytest.mark.parametrize("status", ["OUT_OF_RANGE", "RESOURCE_EXHAUSTED", "ABORTED", "INTERNAL"])
+    def test_the_same_over_grpc(self, spooling, folder, status):
+        """Small as it is, the event may exceed another limit of the receiver."""
+        with grpc_receiver(Receiver("grpc")) as receiver:
+            receiver.behave = lambda numbers: Reply(500, status) if 5 in numbers else OK
+            log = spooling(receiver)
+            record(log)
+
+            assert not flush(log)
+            assert sorted(set(receiver.counts)) == [number for number in range(RECORD_COUNT) if number != 5]
+            assert [(5, status)] == rejected(folder)
+
+    @pytest.mark.parametrize("status", ["INTERNAL", "RESOURCE_EXHAUSTED", "UNAVAILABLE"])
+    def test_quota_rejects_nothing(self, receiver, spooling, folder, status):
+        """A request now and then is accepted, whatever is in it: the events are not the cause."""
+        accepted_s = []
+
+        def behave(_numbers):
+            if accepted_s and time.monotonic() < accepted_s[-1] + 0.1:
+                return Reply(500, status)
+            accepted_s.append(time.monotonic())
+            return OK
+
+        log = spooling(receiver)
+        receiver.behave = behave
+        for first in range(0, 200, 10):
+            before = len(receiver.requests)
+            record(log, range(first, first + 10))
+            receiver.wait_for(lambda found, before=before: len(found.requests) > before)
+
+        assert flush(log, 60)
+        assert set(receiver.counts) == set(range(200))
+        assert rejected(folder) == []
+
     def test_receiver_that_is_ill_for_long_gets_all_when_it_is_well(self, http, spooling, folder):
         """Nothing is set aside while nothing at all is accepted; what was in doubt may come last."""
         http.behave = lambda _: ILL
@@ -305,9 +353,10 @@ class TestRefusals:
         assert sorted(http.counts) == list(range(RECORD_COUNT))
         assert rejected(folder) == []
 
-    def test_batch_that_is_too_large_is_sent_in_parts(self, receiver, spooling, folder):
-        """gRPC says RESOURCE_EXHAUSTED for it, as for a quota."""
-        receiver.behave = lambda numbers: Reply(413, "RESOURCE_EXHAUSTED") if len(numbers) > 4 else OK
+    @pytest.mark.parametrize("status", ["RESOURCE_EXHAUSTED", "OUT_OF_RANGE"])
+    def test_batch_that_is_too_large_is_sent_in_parts(self, receiver, spooling, folder, status):
+        """gRPC's own servers say RESOURCE_EXHAUSTED for it, as for a quota; tonic says OUT_OF_RANGE."""
+        receiver.behave = lambda numbers: Reply(413, status) if len(numbers) > 4 else OK
         log = spooling(receiver)
         record(log)
 
