@@ -13,7 +13,10 @@ __all__ = ["HIDDEN", "mask_text", "mask_url", "secrets_of_url"]
 
 HIDDEN: Final = "…"
 
-_SCHEME: Final = re.compile(r"(?:[a-z][a-z0-9+.-]*:)?//|(?:ipv[46]|dns):", re.IGNORECASE)
+# Known ones only: what stands before :// may be the beginning of a password.
+_SCHEME: Final = re.compile(
+    r"(?:(?:https?|grpcs?|ftp|file|wss?|dns|xds|socks[45]h?):)?//|(?:ipv[46]|dns):", re.IGNORECASE
+)
 _HOST: Final = r"(?:[\w-]+(?:\.[\w-]+)*\.?|\[[0-9a-fA-F:.]+\])"
 _AUTHORITY: Final = re.compile(rf"{_HOST}(?::[0-9]{{1,5}})?")
 _HOST_AND_PORT: Final = re.compile(rf"{_HOST}:[0-9]{{1,5}}")
@@ -31,18 +34,27 @@ def mask_url(url: str) -> str:
     User, password, query, fragment and every other segment are hidden. So is the host where an `@` leaves open which
     part of the text it is, and where there is neither a scheme nor a port.
     """
-    if url.startswith("unix:") and "@" not in url:
+    if _is_socket(url):
         return url
     scheme = found[0] if (found := _SCHEME.match(url)) else ""
-    rest = url[len(scheme) :]
-    end = min((index for mark in "/?#\\" if (index := rest.find(mark)) >= 0), default=len(rest))
-    host, tail = rest[:end].rpartition("@")[2], rest[end:]
+    authority, tail = _split(url[len(scheme) :])
+    host = authority.rpartition("@")[2]
     pattern = _AUTHORITY if scheme else _HOST_AND_PORT
-    shown = host if "@" not in tail and (pattern.fullmatch(host) or not rest[:end]) else HIDDEN
+    shown = host if "@" not in tail and (pattern.fullmatch(host) or not authority) else HIDDEN
     path, query = tail, ""
     if is_cut := re.search(r"[?#]", tail):
         path, query = tail[: is_cut.start()], f"?{HIDDEN}"
     return scheme + shown + "/".join(map(_masked_segment, path.split("/"))) + query
+
+
+def _split(rest: str) -> tuple[str, str]:
+    """Split what follows the scheme of a URL into the authority and the rest."""
+    end = min((index for mark in "/?#\\" if (index := rest.find(mark)) >= 0), default=len(rest))
+    return rest[:end], rest[end:]
+
+
+def _is_socket(url: str) -> bool:
+    return url.startswith("unix:") and "@" not in url
 
 
 def _masked_segment(segment: str) -> str:
@@ -52,16 +64,17 @@ def _masked_segment(segment: str) -> str:
 
 def secrets_of_url(url: str) -> frozenset[str]:
     """Return each part of a URL that `mask_url` hides, and the request target that libraries put into errors."""
+    if _is_socket(url):
+        return frozenset()
     scheme = found[0] if (found := _SCHEME.match(url)) else ""
     user_info, _, rest = url[len(scheme) :].rpartition("@")
     user, _, password = user_info.partition(":")
-    _, _, tail = rest.partition("/")
-    target, _, fragment = tail.partition("#")
+    target, _, fragment = _split(rest)[1].partition("#")
     path, _, query = target.partition("?")
     segments = [segment for segment in path.split("/") if _masked_segment(segment) == HIDDEN]
     pairs = [text for pair in query.split("&") for text in (pair, *pair.split("=", 1))]
     texts = (user_info, user, password, *re.split("[:/?#]", user_info), *segments, query, *pairs, fragment)
-    return frozenset(filter(None, (*texts, f"/{target}" if query or segments else "")))
+    return frozenset(filter(None, (*texts, target if query or segments else "")))
 
 
 def mask_text(text: str, secrets: Iterable[str] = ()) -> str:

@@ -225,6 +225,47 @@ class TestRejected:
 
 
 class TestConstruction:
+    FORMS = (
+        *(
+            "http://{}@h:1",
+            "http://bob:{}@h",
+            "https://h/{}/v1/logs",
+            "http://h/?key={}",
+            "http://h?{}",
+            "http://h/#{}",
+        ),
+        *(
+            "{}@h:4317",
+            "//{}@h",
+            "bob:{}@h",
+            "h:1/{}",
+            "dns:///{}@h:1",
+            "ftp://{}@h",
+            "{}@",
+            "http://{}@[::1",
+            "{}@h:x",
+        ),
+    )
+
+    @settings(max_examples=300, deadline=None)
+    @given(
+        st.text().map("q7xZ{}k3vW".format),
+        st.sampled_from(["endpoint", "proxy", "headers"]),
+        st.sampled_from(FORMS),
+        st.sampled_from(["http/protobuf", "grpc"]),
+    )
+    def test_nothing_shows_a_secret(self, secret, option, form, protocol):
+        """With any characters in it, whether the settings are accepted or not."""
+        given_value = {"x-key": f"Bearer {secret}"} if option == "headers" else form.format(secret)
+        options = ExporterOptions(protocol=protocol, **{option: given_value})
+        try:
+            shown = repr(options.settings) + options.destination() + options.settings.mask(f"{given_value} {secret}")
+        except ValueError as error:
+            shown = everything_in(error)
+
+        assert "q7xZ" not in shown + repr(options)
+        assert "k3vW" not in shown + repr(options)
+
     @pytest.mark.parametrize(
         "options",
         [

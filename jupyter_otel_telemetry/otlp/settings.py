@@ -85,6 +85,7 @@ class ExporterSettings:
         credential_provider: the entry point that makes the session or the credentials, or None.
         destination: the receiver and the protocol, for people.
         remarks: variables that have no effect, or another one than their reader may expect.
+        secrets: those of the URLs.
 
     """
 
@@ -101,13 +102,13 @@ class ExporterSettings:
     credential_provider: Found | None
     destination: str
     remarks: tuple[str, ...]
+    secrets: frozenset[str]
 
     def mask(self, text: str) -> str:
         """Return a text without the secrets of these settings."""
         if not text:
             return text
-        secrets = {*secrets_of_url(self.url), *secrets_of_url(self.proxy or ""), *self.headers.secrets()}
-        return mask_text(text, secrets)
+        return mask_text(text, {*self.secrets, *self.headers.secrets()})
 
     def compression_or(self, default: str) -> str:
         """Return the compression that was chosen, else `default`."""
@@ -154,6 +155,7 @@ def _resolved(options: ExporterOptions) -> ExporterSettings:
         credential_provider=_credential_provider(protocol),
         destination=f"{address.shown} ({protocol})",
         remarks=(*remarks, *_remarks()),
+        secrets=frozenset().union(*map(secrets_of_url, filter(None, (endpoint.value, address.url, proxy.value)))),
     )
 
 
@@ -243,7 +245,7 @@ def _grpc_address(endpoint: Found, *, insecure: bool | None) -> _Address:
         user_info, _, host = parts.netloc.rpartition("@")
         return _Address(host, parts.scheme == "http", user_info, mask_url(url))
     user_info, _, target = url.rpartition("@")
-    if not _GRPC_TARGET.fullmatch(target):
+    if not _GRPC_TARGET.fullmatch(target) or re.search(r"[/?#@\s]", user_info):
         hint = "write http://host:4317, https:// for TLS, or unix:/path"
         raise _not_a_url(endpoint.source, url, hint)
     if insecure is None:  # a Unix socket does not leave the machine
