@@ -18,6 +18,7 @@ from jupyter_otel_telemetry.events.record import EventRecord
 from jupyter_otel_telemetry.hooks import Listener, Listeners, Modifier, ModifierFailed, Modifiers
 from jupyter_otel_telemetry.hostlog import use_host_log
 from jupyter_otel_telemetry.jsondata import copy_again
+from jupyter_otel_telemetry.masking import mask_url
 from jupyter_otel_telemetry.metrics import SchemaAttributes, event_counters
 from jupyter_otel_telemetry.privacy.explain import Destination, explanations
 from jupyter_otel_telemetry.privacy.policy import Policy, policies_of
@@ -26,7 +27,7 @@ from jupyter_otel_telemetry.privacy.redaction import NO_PATHS
 from jupyter_otel_telemetry.schemas import downloads, sources
 from jupyter_otel_telemetry.schemas.registry import RegisteredSchemas, SchemaRegistry
 from jupyter_otel_telemetry.times import datetime_to_ns
-from jupyter_otel_telemetry.traits import AllowedSchemasTrait, Handlers
+from jupyter_otel_telemetry.traits import AllowedSchemasTrait, Handlers, SecretText
 from jupyter_otel_telemetry.trouble import TroubleLog, log_trouble
 
 if TYPE_CHECKING:
@@ -105,7 +106,7 @@ class EventLog(LoggingConfigurable):
         """,
     ).tag(config=True)
 
-    pseudonym_key = Unicode(
+    pseudonym_key = SecretText(
         None,
         allow_none=True,
         help="""
@@ -282,7 +283,7 @@ class EventLog(LoggingConfigurable):
                 without user, password and query.
 
         """
-        self._registry.register(downloads.read_url(url, sha256), downloads.shown_url(url))
+        self._registry.register(downloads.read_url(url, sha256), mask_url(url))
 
     def register_schemas(self, folder: str | os.PathLike[str]) -> list[tuple[str, str]]:
         """Register every `*.yaml`, `*.yml` and `*.json` below a folder, except hidden files and folders.

@@ -6,19 +6,24 @@ import ast
 import inspect
 import json
 import logging
-from collections.abc import Mapping
+import re
+from collections.abc import Iterator, Mapping
 from difflib import get_close_matches
 from importlib import import_module
 from typing import Any, Final
 
 from traitlets import HasTraits, TraitError, TraitType
 
-__all__ = ["AllowedSchemasTrait", "Handlers"]
+from jupyter_otel_telemetry.masking import mask_text, secrets_of_url
+
+__all__ = ["AllowedSchemasTrait", "Handlers", "SecretText"]
 
 _HINT: Final = (
     'write logging handlers, or mappings such as {"class": "logging.FileHandler", "filename": "events.jsonl"}'
 )
 _EXTERNAL: Final = "ext://"
+_NAME_OF_SECRET: Final = re.compile(r"header|password|secret|token|credential|auth|key(?!_file)", re.IGNORECASE)
+_NAME_OF_URL: Final = re.compile(r"endpoint|ur[il]|dsn|proxy|host", re.IGNORECASE)
 
 
 class Handlers(TraitType[list[logging.Handler] | None, Any]):
@@ -86,31 +91,66 @@ class Handlers(TraitType[list[logging.Handler] | None, Any]):
         return f"{type(obj).__name__}.{self.name}"
 
 
+def _secrets(value: Any, name: str = "") -> Iterator[str]:
+    """Return the texts in the arguments of a handler that may be secret: by the name above them, or in a URL."""
+    if isinstance(value, Mapping):
+        for key, item in value.items():
+            yield from _secrets(item, f"{name} {key}")
+    elif isinstance(value, (list, tuple)):
+        for item in value:
+            yield from _secrets(item, name)
+    elif _NAME_OF_SECRET.search(name):
+        yield from (str(value), *str(value).split())
+    elif isinstance(value, str) and ("://" in value or _NAME_OF_URL.search(name)):
+        yield from secrets_of_url(value)
+
+
 def _built(where: str, item: Mapping[str, Any]) -> logging.Handler:
-    """Build the handler that a mapping describes.
+    """Build the handler that a mapping describes, and its formatter.
 
     Raises:
-        TraitError: that is impossible; the text names the handler and the option, and repeats no value.
+        TraitError: that is impossible; the text names the handler and the option, and shows no secret.
 
     """
     options = dict(item)
-    name, level = options.pop("class", None), options.pop("level", logging.NOTSET)
+    name, formatter = options.pop("class", None), options.pop("formatter", None)
     if not isinstance(name, str):
         raise TraitError(f"{where}, {_described(item)}, lacks a class; {_HINT}")
+    level = options.pop("level", logging.NOTSET)
     try:
-        arguments = {option: _resolved(value) for option, value in options.items()}
-        cls = _handler_class(name)
-        _check_arguments(cls, arguments)
         _check_level(level)
-        handler = cls(**arguments)
-        if level:
-            handler.setLevel(level)
-    except Exception as error:
-        raise TraitError(f"{where}: cannot build {name}: {error}") from error
-    return handler
+        handler: logging.Handler = _instance(name, logging.Handler, options)
+        handler.setLevel(level or handler.level)
+        if formatter is not None:
+            handler.setFormatter(_formatter(formatter))
+    except Exception as error:  # noqa: BLE001 - the constructor of any class
+        problem = error
+    else:
+        return handler
+    secrets = set(_secrets(options))
+    text = f"{where}: cannot build {name}: {mask_text(str(problem), secrets)}"
+    raise TraitError(text) from None if secrets else problem
 
 
-def _handler_class(name: str) -> type[logging.Handler]:
+def _formatter(item: Any) -> logging.Formatter:
+    if isinstance(item, logging.Formatter):
+        return item
+    if not isinstance(item, Mapping) or not isinstance(item.get("class"), str):
+        hint = 'write {"class": "jupyter_otel_telemetry.OTLPJSONFormatter"}'
+        raise TypeError(f"formatter must be a mapping with a class, not {_described(item)}; {hint}")
+    options = dict(item)
+    return _instance(options.pop("class"), logging.Formatter, options)  # type: ignore[no-any-return]
+
+
+def _instance(name: str, base: type, options: Mapping[str, Any]) -> Any:
+    """Return an instance of the class of this name, which must be a subclass of `base`."""
+    arguments = {option: _resolved(value) for option, value in options.items()}
+    cls = _class(name, base)
+    _check_arguments(cls, arguments)
+    return cls(**arguments)
+
+
+def _class(name: str, base: type) -> type:
     module_name, _, class_name = name.rpartition(".")
     if not module_name:
         raise TypeError(f"its module is missing; write it as in logging.{name}")
@@ -118,12 +158,12 @@ def _handler_class(name: str) -> type[logging.Handler]:
     cls = getattr(module, class_name, None)
     if cls is None:
         raise TypeError(f"{module_name} has no class {class_name!r}{_suggestion(class_name, dir(module))}")
-    if not (isinstance(cls, type) and issubclass(cls, logging.Handler)):
-        raise TypeError(f"{name} is not a class of logging handlers")
+    if not (isinstance(cls, type) and issubclass(cls, base)):
+        raise TypeError(f"{name} is not a subclass of logging.{base.__name__}")
     return cls
 
 
-def _check_arguments(cls: type[logging.Handler], arguments: Mapping[str, Any]) -> None:
+def _check_arguments(cls: type, arguments: Mapping[str, Any]) -> None:
     parameters = inspect.signature(cls).parameters.values()
     named = {p.name: p.default is p.empty for p in parameters if p.kind in (p.POSITIONAL_OR_KEYWORD, p.KEYWORD_ONLY)}
     if not any(p.kind is p.VAR_KEYWORD for p in parameters):
@@ -205,3 +245,15 @@ class AllowedSchemasTrait(TraitType[Any, Any]):
 
 def _entries(value: Any) -> Any:
     return value.items() if isinstance(value, dict) else ((schema_id, {}) for schema_id in value)
+
+
+class SecretText(TraitType[Any, Any]):
+    """Text that no error shows, such as a key or a URL with a password."""
+
+    info_text = "text"
+
+    def validate(self, obj: HasTraits, value: Any) -> str:
+        """Return the text."""
+        if isinstance(value, str):
+            return value
+        raise TraitError(f"{type(obj).__name__}.{self.name} must be text, not {type(value).__name__}")

@@ -5,9 +5,11 @@ from __future__ import annotations
 import os
 import socket
 import ssl
+import subprocess
 import threading
 from contextlib import contextmanager
-from http.server import ThreadingHTTPServer
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from types import SimpleNamespace
 
 import pytest
 
@@ -39,6 +41,17 @@ def free_port():
         return probe.getsockname()[1]
 
 
+def make_certificate(folder):
+    """Make a certificate for localhost that vouches for itself; it has files `cert` and `key`."""
+    command = ["openssl", "req", "-x509", "-newkey", "rsa:2048", "-nodes", "-days", "2", "-subj", "/CN=localhost"]
+    command += ["-addext", "subjectAltName=DNS:localhost", "-keyout", "key.pem", "-out", "cert.pem"]
+    try:
+        subprocess.run(command, cwd=folder, check=True, capture_output=True)
+    except FileNotFoundError:
+        absent("openssl")
+    return SimpleNamespace(cert=str(folder / "cert.pem"), key=str(folder / "key.pem"))
+
+
 def tls_context(certificate, *, client=False):
     """Return what a server with a certificate needs; it may want one of its clients, too."""
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
@@ -47,6 +60,21 @@ def tls_context(certificate, *, client=False):
         context.verify_mode = ssl.CERT_REQUIRED
         context.load_verify_locations(certificate.cert)
     return context
+
+
+class Receiver(BaseHTTPRequestHandler):
+    """Accepts, and keeps path and headers in `server.seen`."""
+
+    def do_POST(self):
+        self.rfile.read(int(self.headers["Content-Length"]))
+        names = {name.lower(): value for name, value in self.headers.items()}
+        vars(self.server).setdefault("seen", []).append((self.path, names))
+        self.send_response(200)
+        self.send_header("Content-Length", "0")
+        self.end_headers()
+
+    def log_message(self, *_):
+        pass
 
 
 @contextmanager

@@ -9,10 +9,9 @@ import subprocess
 import sys
 import time
 from pathlib import Path
-from types import SimpleNamespace
 
 import pytest
-from builders import ID, absent, free_port, schema
+from builders import ID, absent, free_port, make_certificate, schema
 
 from jupyter_otel_telemetry import EventLog
 from jupyter_otel_telemetry.jsondata import clean_text
@@ -42,14 +41,7 @@ def recording():
 @pytest.fixture(scope="session")
 def certificate(tmp_path_factory):
     """Make a certificate for localhost that vouches for itself; it has files `cert` and `key`."""
-    folder = tmp_path_factory.mktemp("certificate")
-    command = ["openssl", "req", "-x509", "-newkey", "rsa:2048", "-nodes", "-days", "2", "-subj", "/CN=localhost"]
-    command += ["-addext", "subjectAltName=DNS:localhost", "-keyout", "key.pem", "-out", "cert.pem"]
-    try:
-        subprocess.run(command, cwd=folder, check=True, capture_output=True)
-    except FileNotFoundError:
-        absent("openssl")
-    return SimpleNamespace(cert=str(folder / "cert.pem"), key=str(folder / "key.pem"))
+    return make_certificate(tmp_path_factory.mktemp("certificate"))
 
 
 class Collector:

@@ -1,6 +1,7 @@
 """EventLog → OTLPHandler → a real collector → receiver, field by field."""
 
 from datetime import datetime, timezone
+from secrets import token_hex
 
 import pytest
 from builders import ID, schema
@@ -102,3 +103,14 @@ class TestCollector:
         arrived = collector.receiver.wait_for(10_000, timeout_s=180)
 
         assert sorted(log.attributes["jupyter.event.count"] for log in arrived) == list(range(10_000))
+
+    def test_event_above_the_limit_of_the_collector_costs_only_itself(self, collector, handler, log):
+        """It answers OUT_OF_RANGE over gRPC and 413 over HTTP."""
+        for number in range(400):
+            padding = token_hex(12_000_000) if number == 200 else "x" * 20_000  # even compressed it is too large
+            log.record_event(ID, 1, {"count": number, "padding": padding})
+
+        assert handler.force_flush(60) is False
+        arrived = collector.receiver.wait_for(399, timeout_s=60)
+        numbers = sorted(entry.attributes["jupyter.event.count"] for entry in arrived)
+        assert numbers == [number for number in range(400) if number != 200]

@@ -121,7 +121,7 @@ class TestHandlers:
             ([{"class": "logging.FileHandler"}], "cannot build logging.FileHandler: its argument 'filename' is miss"),
             ([{"class": "logging.NullHandler", "level": "LOUD"}], "level is unknown; write DEBUG, INFO"),
             ([{"class": "logging.StreamHandler", "stream": "ext://sys.stdot"}], "cannot build logging.StreamHandler"),
-            ([{"class": "jupyter_otel_telemetry.OTLPHandler", "endpoint": "x"}], "endpoint 'x' is no URL"),
+            ([{"class": "jupyter_otel_telemetry.OTLPHandler", "endpoint": "x"}], "endpoint is not a URL"),
         ],
     )
     def test_mistake_names_the_trait_and_what_to_write(self, value, message):

@@ -5,12 +5,14 @@ from __future__ import annotations
 import dataclasses
 import re
 from pathlib import Path
+from types import SimpleNamespace
 
+import grpc
 import pytest
 from click.testing import CliRunner
 
 from jupyter_otel_telemetry.cli.app import app
-from jupyter_otel_telemetry.otlp.answers import http_answer
+from jupyter_otel_telemetry.otlp.answers import accepted, grpc_answer, http_answer
 from jupyter_otel_telemetry.spool import SpoolOptions
 
 PAGE = (Path(__file__).parent.parent / "docs" / "delivery.md").read_text()
@@ -55,24 +57,47 @@ def test_instruments_are_those_that_exist():
 def test_reasons_of_drops_are_those_that_exist():
     """Every one."""
     written = set(re.findall(r"`(\w+)`", PAGE.partition("`jupyter.drop.reason` is ")[2].partition("\n\n")[0]))
-    used = set(re.findall(r'(?:_drop\(|DROP_REASON: )"(\w+)"', SOURCES))
+    used = set(re.findall(r'(?:_drop\(|_lose\(|DROP_REASON: )"(\w+)"', SOURCES))
 
     assert written == used | {"full", "age"}  # these two are decided in one place
 
 
-@pytest.mark.parametrize(
-    "code,verdict",
-    [
-        *((code, "accepted") for code in (200, 202, 204)),
-        *((code, "retry") for code in (301, 304, 408, 429, 502, 503, 504, 599)),
-        *((code, "refused") for code in (400, 409, 413, 422, 431)),
-        *((code, "unwelcome") for code in (401, 403, 404, 405, 415)),
-        *((code, "doubtful") for code in (500, 501)),
-    ],
-)
-def test_answers_mean_what_is_written(code, verdict):
-    """Of HTTP; gRPC's are in tests/chaos."""
-    assert http_answer(code, {}, b"").verdict == verdict
+ANSWERS = rows("What an answer means")
+STATUSES = {
+    status: verdict
+    for answer, verdict, _ in ANSWERS
+    for status in re.findall(r"\b\d{3}\b|\b[A-Z]+_[A-Z_]+\b|(?<=`)[A-Z]+(?=`)", answer)
+}
+"""The statuses of HTTP and the codes of gRPC in the table."""
+
+
+def verdict_of(status):
+    if status.isdigit():
+        return http_answer(int(status), {}, b"").verdict.value
+    if status == "OK":
+        return accepted(b"").verdict.value
+    error = {"code": lambda: SimpleNamespace(name=status), "details": str, "trailing_metadata": tuple}
+    return grpc_answer(SimpleNamespace(**error)).verdict.value
+
+
+@pytest.mark.parametrize("status", STATUSES)
+def test_answers_mean_what_is_written(status):
+    """Each status of HTTP and each code of gRPC."""
+    assert verdict_of(status) == STATUSES[status]
+
+
+def test_every_code_of_grpc_is_written():
+    """None is left out."""
+    assert {status for status in STATUSES if not status.isdigit()} == {code.name for code in grpc.StatusCode}
+
+
+@pytest.mark.parametrize("first", [2, 3, 4, 5])
+def test_other_statuses_of_http_mean_what_is_written(first):
+    """As "any other 4xx" says."""
+    (written,) = (verdict for answer, verdict, _ in ANSWERS if re.search(f"any (other )?{first}xx", answer))
+    others = {str(code) for code in range(first * 100, first * 100 + 100)} - STATUSES.keys()
+
+    assert {verdict_of(status) for status in others} == {written}
 
 
 def test_commands_exist():

@@ -94,16 +94,18 @@ class TestRecords:
         assert measured("jupyter.otlp.delivered") == 5
 
     def test_dropped_are_counted(self, measured, spool, monkeypatch):
-        """The batch processor drops what it cannot export, and what its queue does not hold; a spool what is full."""
+        """The batch processor drops the oldest when its queue is full; so does a spool at its limit."""
         monkeypatch.setenv("OTEL_BLRP_MAX_QUEUE_SIZE", "512")
         monkeypatch.setenv("OTEL_EXPORTER_OTLP_TIMEOUT", "0.1")
         options = None if spool is None else {"folder": spool, "max_size_bytes": 262144}
         log = event_log(endpoint="http://127.0.0.1:9", spool=options)
         for _ in range(2000):
             log.record_event(ID, 1, {"action": "x" * 300})
-        log.handlers[0].flush()
+        log.handlers[0].force_flush(0.5)
 
         if spool is None:
+            log.handlers[0]._delivery.give_up_in(0)
+            log.handlers[0]._provider.shutdown()
             reasons = [
                 measured("jupyter.otlp.dropped", **{"jupyter.drop.reason": why}) for why in ("queue", "export")
             ]

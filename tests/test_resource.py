@@ -169,7 +169,7 @@ class TestDestination:
         [
             ({}, "http://localhost:4318 (http/protobuf)"),
             ({"protocol": "grpc"}, "http://localhost:4317 (grpc)"),
-            ({"endpoint": "https://me:secret@h:1/p?token=secret"}, "https://h:1/p (http/protobuf)"),
+            ({"endpoint": "https://me:secret@h:1/p?token=secret"}, "https://h:1/…?… (http/protobuf)"),
         ],
     )
     def test_shows_no_secret(self, options, shown):

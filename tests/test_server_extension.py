@@ -90,7 +90,7 @@ class TestOptions:
     @pytest.mark.parametrize(
         "options, message",
         [
-            ({"endpoint": "collector:4318"}, "endpoint 'collector:4318' is no URL"),
+            ({"endpoint": "collector:4318"}, "endpoint 'collector:4318' is not a URL"),
             ({"allowed_schemas": "x"}, "allowed_schemas must be a list"),
             ({"identity": "secret"}, "identity"),
             ({"pseudonym_key": "short", "identity": "pseudonym"}, "has 5 bytes"),
@@ -145,7 +145,7 @@ class TestLoading:
         serverapp.config.OTelTelemetry.endpoint = "nonsense"
         extension._load_jupyter_server_extension(serverapp)
 
-        message = "sends nothing, as OTelTelemetry is configured wrongly: OTLPHandler: endpoint 'nonsense'"
+        message = "sends nothing, as OTelTelemetry is configured wrongly: OTLPHandler: endpoint is not a URL"
         assert message in caplog.text
 
     def test_events_between_link_and_load_arrive(self, serverapp, otlp_receiver):

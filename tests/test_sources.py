@@ -360,7 +360,7 @@ class TestRegisterSchemaUrl:
         """Without what may be secret."""
         site.answers["/s"] = (200, {}, b"- a")
 
-        with pytest.raises(SchemaSourceError, match=rf"no schema from {site.url}/s: a list"):
+        with pytest.raises(SchemaSourceError, match=rf"no schema from {site.url}/…\?…: a list"):
             event_log.register_schema_url(site.url + "/s?token=x")
 
     def test_endless_content_is_cut_off(self, event_log, site):
@@ -432,7 +432,7 @@ class TestRegisterSchemaUrl:
         """With the reason."""
         site.answers["/s"] = lambda request: request.connection.close()
 
-        with pytest.raises(SchemaSourceError, match=rf"no schema from {site.url}/s"):
+        with pytest.raises(SchemaSourceError, match=rf"no schema from {site.url}/…: "):
             event_log.register_schema_url(site.url + "/s")
 
     def test_compressed_answer_is_no_surprise(self, event_log, site):

@@ -185,7 +185,6 @@ def _own_environment() -> Iterator[None]:
     for name in before:
         if name.startswith("OTEL_"):
             del os.environ[name]
-    os.environ["no_proxy"] = "127.0.0.1"
     try:
         yield
     finally:

@@ -6,8 +6,9 @@ import json
 import sys
 import time
 from contextlib import suppress
+from functools import wraps
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 import click
 from rich import box
@@ -18,11 +19,11 @@ from rich.text import Text
 
 from jupyter_otel_telemetry.cli.logs import Rows, json_line
 from jupyter_otel_telemetry.cli.output import json_text, print_report, printable, printable_content
+from jupyter_otel_telemetry.otlp.encoding import observed_time_ns
+from jupyter_otel_telemetry.otlp.entries import MAX_BATCH_RECORDS, message_of
 from jupyter_otel_telemetry.otlp.otlpjson import from_json, to_json
 from jupyter_otel_telemetry.otlp.received import logs_of
-from jupyter_otel_telemetry.otlp.settings import ExporterOptions
-from jupyter_otel_telemetry.spool.encoding import observed_time_ns
-from jupyter_otel_telemetry.spool.entries import MAX_BATCH_RECORDS, message_of
+from jupyter_otel_telemetry.otlp.settings import ExporterOptions, switched_off
 from jupyter_otel_telemetry.spool.folder import SpoolFolder, SpoolOptions
 from jupyter_otel_telemetry.spool.journal import Journal, waiting
 from jupyter_otel_telemetry.spool.maintenance import Drain, requeue_rejected
@@ -32,8 +33,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
     from typing import TypeVar
 
+    from jupyter_otel_telemetry.otlp.entries import Entry
     from jupyter_otel_telemetry.otlp.received import ReceivedLog
-    from jupyter_otel_telemetry.spool.entries import Entry
 
     Function = TypeVar("Function", bound=Callable[..., Any])
 
@@ -54,6 +55,21 @@ Send what processes that are gone have left:
 _DIR = click.argument("folder", metavar="DIR", type=click.Path(exists=True, file_okay=False, path_type=Path))
 _JSON = click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 
+_DESTINATION = (
+    click.option("--endpoint", metavar="URL", help="Base URL of the receiver; default: as OTEL_* variables say."),
+    click.option("--protocol", type=click.Choice(["http/protobuf", "grpc"]), help="Default: as they say, or HTTP."),
+    click.option("--proxy", metavar="URL", help="HTTP proxy; default: none, whatever HTTP_PROXY says."),
+    click.option("--bearer-token-file", metavar="FILE", help="File with the token of an Authorization header."),
+    click.option(
+        "--timeout",
+        "timeout_s",
+        type=click.FloatRange(min=0),
+        default=30.0,
+        show_default=True,
+        help="Seconds to go on trying while nothing is accepted.",
+    ),
+)
+
 
 @click.group(help=_HELP)
 def spool() -> None:
@@ -61,24 +77,24 @@ def spool() -> None:
 
 
 def _destination(function: Function) -> Function:
-    """Add the options of a command that sends."""
-    options = (
-        click.option("--endpoint", metavar="URL", help="Base URL of the receiver; default: as OTEL_* variables say."),
-        click.option(
-            "--protocol", type=click.Choice(["http/protobuf", "grpc"]), help="Default: as they say, or HTTP."
-        ),
-        click.option(
-            "--timeout",
-            "timeout_s",
-            type=click.FloatRange(min=0),
-            default=30.0,
-            show_default=True,
-            help="Seconds to go on trying while nothing is accepted.",
-        ),
-    )
-    for option in reversed(options):
-        function = option(function)
-    return function
+    """Add the options of a command that sends; the function gets them as `exporter` and `timeout_s`."""
+
+    @wraps(function)
+    def command(
+        *arguments: Any,
+        endpoint: str | None,
+        protocol: str | None,
+        proxy: str | None,
+        bearer_token_file: str | None,
+        **others: Any,
+    ) -> Any:
+        headers = bearer_token_file and {"authorization": {"file": bearer_token_file, "prefix": "Bearer "}}
+        exporter = ExporterOptions(endpoint, protocol, headers or None, proxy=proxy)
+        return function(*arguments, exporter=exporter, **others)
+
+    for option in reversed(_DESTINATION):
+        command = option(command)
+    return cast("Function", command)
 
 
 @spool.command()
@@ -124,18 +140,18 @@ def export(folder: Path) -> None:
 @spool.command()
 @_DIR
 @_destination
-def drain(folder: Path, endpoint: str | None, protocol: str | None, timeout_s: float) -> None:
+def drain(folder: Path, *, exporter: ExporterOptions, timeout_s: float) -> None:
     """Send now what processes that are gone have left. Those that run send for themselves.
 
-    Headers, certificates and so on are those of OTEL_EXPORTER_OTLP_* variables.
+    Other headers, certificates and so on are those of OTEL_EXPORTER_OTLP_* variables.
     """
-    _drain(_opened(folder), endpoint, protocol, timeout_s)
+    _drain(_opened(folder), exporter, timeout_s)
 
 
 @spool.command()
 @_DIR
 @_destination
-def retry_rejected(folder: Path, endpoint: str | None, protocol: str | None, timeout_s: float) -> None:
+def retry_rejected(folder: Path, *, exporter: ExporterOptions, timeout_s: float) -> None:
     """Send again what was refused for good.
 
     What is refused again is set aside again. Where the receiver cannot be reached, it waits with the rest.
@@ -148,7 +164,7 @@ def retry_rejected(folder: Path, endpoint: str | None, protocol: str | None, tim
     for problem in problems:
         click.echo(f"left where it is: {printable(problem)}", err=True)
     click.echo(f"to be sent again: {count}", err=True)
-    _drain(opened, endpoint, protocol, timeout_s)
+    _drain(opened, exporter, timeout_s)
 
 
 def _opened(folder: Path) -> SpoolFolder:
@@ -251,9 +267,11 @@ def _parts(entries: Iterator[Entry]) -> Iterator[list[Entry]]:
         yield part
 
 
-def _drain(folder: SpoolFolder, endpoint: str | None, protocol: str | None, timeout_s: float) -> None:
+def _drain(folder: SpoolFolder, exporter: ExporterOptions, timeout_s: float) -> None:
+    if (reason := switched_off()) is not None:
+        raise click.ClickException(f"nothing is sent, since {reason}; unset it for this command")
     try:
-        work = Drain(folder, ExporterOptions(endpoint, protocol))
+        work = Drain(folder, exporter)
     except (ValueError, OSError) as error:
         raise click.ClickException(str(error)) from error
     total = sum(1 for path in folder.journals() if not Journal.is_in_use(path) for _ in waiting(path))

@@ -29,7 +29,7 @@ from jupyter_otel_telemetry.export.mapping import encoded_record, otel_record
 from jupyter_otel_telemetry.export.startup import log_summary, warn_of_personal_data
 from jupyter_otel_telemetry.hostlog import use_host_log
 from jupyter_otel_telemetry.names import SCOPE_NAME
-from jupyter_otel_telemetry.otlp.settings import ExporterOptions
+from jupyter_otel_telemetry.otlp.settings import ExporterOptions, switched_off
 from jupyter_otel_telemetry.privacy.policy import Policy, policies_of
 from jupyter_otel_telemetry.privacy.pseudonyms import find_pseudonym_key
 from jupyter_otel_telemetry.schemas.schema import LOG_RECORD_NAMES
@@ -63,10 +63,12 @@ class OTLPHandler(LoggingHandler):
         service_name: default: `OTEL_SERVICE_NAME`, else the name of the running program.
         endpoint: base URL of the receiver, default `http://localhost:4318` (4317 with grpc).
         protocol: `http/protobuf` (default) or `grpc`.
-        headers: sent with each request, for instance `{"authorization": "Bearer …"}`.
-        compression: `gzip`, `deflate` (not with grpc) or `none` (default).
-        certificate_file, client_certificate_file, client_key_file: PEM files for TLS: whom to trust, and who
-            we are.
+        headers: sent with each request, for instance `{"authorization": "Bearer …"}`. A value in a file, which may
+            change: `{"authorization": {"file": "/run/secrets/token", "prefix": "Bearer "}}`.
+        compression: `gzip`, `deflate` (not with grpc) or `none` (default; with a spool `gzip`).
+        certificate_file, client_certificate_file, client_key_file: PEM files for TLS: the authorities to trust, and
+            the certificate of this client with its key. They may change at any time.
+        proxy: URL of an HTTP proxy. None, the default: no proxy, whatever `HTTP_PROXY` and the like say.
         resource: further resource attributes, or an OpenTelemetry Resource.
         allowed_schemas: ids (`*` stands for any text) of the only schemas whose events may leave, or a mapping
             from ids to options, as in `EventLog.allowed_schemas`; it can only narrow what is recorded. None: all
@@ -81,8 +83,9 @@ class OTLPHandler(LoggingHandler):
         level: lowest `logging` level to send.
 
     Raises:
-        ValueError: an argument or environment variable has no meaning; the text says what to write.
-        OSError: a certificate file cannot be read, or the folder of the spool not be written to.
+        ValueError: an argument or environment variable has no meaning, or names a file that cannot be used; the text
+            says what to write. What concerns `allowed_schemas` and the key is a `PolicyError`.
+        OSError: the folder of the spool cannot be written to.
 
     Both are a `traitlets.TraitError` too, which Jupyter applications report in one line.
 
@@ -94,11 +97,12 @@ class OTLPHandler(LoggingHandler):
         service_name: str | None = None,
         endpoint: str | None = None,
         protocol: str | None = None,
-        headers: Mapping[str, str] | None = None,
+        headers: Mapping[str, str | Mapping[str, str]] | None = None,
         compression: str | None = None,
         certificate_file: str | None = None,
         client_certificate_file: str | None = None,
         client_key_file: str | None = None,
+        proxy: str | None = None,
         resource: Resource | Mapping[str, Any] | None = None,
         allowed_schemas: list[str] | Mapping[str, Any] | None = None,
         events_only: bool = False,
@@ -124,10 +128,16 @@ class OTLPHandler(LoggingHandler):
         self.destination = "a logger provider of this program"
         with configuring(name):
             options = ExporterOptions(
-                endpoint, protocol, headers, compression, certificate_file, client_certificate_file, client_key_file
+                endpoint,
+                protocol,
+                headers,
+                compression,
+                certificate_file,
+                client_certificate_file,
+                client_key_file,
+                proxy,
             )
             if logger_provider is None:
-                self.destination = options.destination()
                 logger_provider = self._built_provider(options, service_name, resource, spool)
             elif options != ExporterOptions() or (service_name, resource, spool) != (None, None, None):
                 raise ValueError("with logger_provider nothing is built: set endpoint, service_name and so on there")
@@ -146,6 +156,11 @@ class OTLPHandler(LoggingHandler):
         resource: Resource | Mapping[str, Any] | None,
         spool: Any,
     ) -> LoggerProvider:
+        if (reason := switched_off()) is not None:
+            self.destination = f"nowhere, since {reason}"
+            _logger.warning("%s sends nothing, since %s", type(self).__name__, reason)
+            return NoOpLoggerProvider()
+        self.destination = options.destination()
         if is_describing():
             pipeline.check_options(spool)
             return NoOpLoggerProvider()
@@ -222,8 +237,6 @@ class OTLPHandler(LoggingHandler):
             if type(admitted) is EventRecord:
                 self._emit_event(admitted)
             elif admitted is not None and is_instrumentation_enabled():  # else it is an exporter that logs
-                if self._delivery is not None:
-                    self._delivery.count_emitted()
                 super().emit(admitted)  # which ends the loop where something below logs to this handler
             self._trouble.worked(self)
         except Exception:  # noqa: BLE001 - the caller's work must go on
@@ -233,10 +246,8 @@ class OTLPHandler(LoggingHandler):
         if self._spool is not None and self._spools_directly:
             logger: Any = self._otel_logger  # the SDK's, whose resource is another one after a fork
             self._spool.append(logger.resource, logger.instrumentation_scope, encoded_record(record))
-            return
-        if self._delivery is not None:
-            self._delivery.count_emitted()
-        self._otel_logger.emit(otel_record(record))
+        else:
+            self._otel_logger.emit(otel_record(record))
 
     def handleError(self, record: logging.LogRecord) -> None:  # noqa: N802 - logging's name
         """Log, once until it works again, that a record could not be handed over, without its content."""
@@ -274,7 +285,7 @@ class OTLPHandler(LoggingHandler):
         flushed = within(timeout_s, lambda: provider_flush(int(timeout_s * 1000)))
         if self._delivery is None:
             return bool(flushed)
-        return flushed is not None and self._delivery.settle(target)
+        return self._delivery.settle(target, is_worked_off=bool(flushed))
 
     def close(self) -> None:
         """Flush, unless that was just done.

@@ -61,6 +61,11 @@ class _Pipeline:
         if self._delivery is not None:
             self._delivery.give_up_in(FLUSH_TIMEOUT_S)
 
+    def conclude(self) -> None:
+        """Log how many records are lost, when the time is up."""
+        if self._delivery is not None:
+            self._delivery.conclude()
+
     def end(self) -> None:
         """Deliver what the pipeline holds, in bounded time, and stop; if that is under way, wait for it."""
         if not self.is_dropped:
@@ -113,9 +118,12 @@ class _Pipelines:
     def end_all(self) -> None:
         """End all pipelines, and flush handlers of other providers, at once and within the time limit."""
         deadline_s = time.monotonic() + FLUSH_TIMEOUT_S
-        ends = [pipeline.end for pipeline in list(self._open)]
+        pipelines = list(self._open)
+        ends = [pipeline.end for pipeline in pipelines]
         for join in [_start(end) for end in (*ends, *(handler.flush for handler in list(self.flushed)))]:
             join(max(0.0, deadline_s - time.monotonic()))
+        for pipeline in pipelines:
+            pipeline.conclude()
 
     def restart_in_child(self) -> None:
         """Forget, in a forked child, what its parent's threads were doing."""

@@ -3,23 +3,22 @@
 from __future__ import annotations
 
 import os
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from opentelemetry.sdk._logs import LoggerProvider, LogRecordLimits
-from opentelemetry.sdk._logs.export import BatchLogRecordProcessor, LogRecordExporter
 
-from jupyter_otel_telemetry.export.delivery import Delivery
+from jupyter_otel_telemetry.export.batching import batching
+from jupyter_otel_telemetry.export.delivery import CountingProcessor, Delivery
 from jupyter_otel_telemetry.export.resource import process_resource, program_resource
 from jupyter_otel_telemetry.forks import after_fork_in_child
-from jupyter_otel_telemetry.otlp.http import http_session
-from jupyter_otel_telemetry.otlp.settings import ExporterOptions, check_url
+from jupyter_otel_telemetry.otlp.transport import build_transport
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from opentelemetry.sdk.resources import Resource
 
+    from jupyter_otel_telemetry.otlp.settings import ExporterOptions
     from jupyter_otel_telemetry.spool import SpoolLogRecordProcessor
 
 __all__ = ["build_provider", "build_spooling_provider", "check_options", "limits_attributes", "record_limits"]
@@ -28,24 +27,20 @@ __all__ = ["build_provider", "build_spooling_provider", "check_options", "limits
 def build_provider(
     options: ExporterOptions, service_name: str | None, resource: Resource | Mapping[str, Any] | None
 ) -> tuple[LoggerProvider, Delivery]:
-    """Build a provider with the SDK's batch processor and an OTLP exporter.
+    """Build a provider with the SDK's batch processor, which delivers over OTLP.
 
     Its attribute limits are those of `OTEL_*` variables; without them there is none, so that every event
     arrives whole.
 
     Raises:
-        ValueError: an argument or variable has no meaning.
-        OSError: a certificate file cannot be read.
+        ValueError: an argument or variable has no meaning, or names a file that cannot be used.
 
     """
-    build_exporter = _grpc_exporter if options.chosen_protocol() == "grpc" else _http_exporter
-    queue_size = _queue_size()
-    delivery = Delivery(build_exporter(options), queue_size)
+    waiting = batching()
+    transport = build_transport(options, default_compression="none")
+    delivery = Delivery(transport, options.destination(), waiting.queue_size)
     provider = _provider(service_name, resource)
-    try:
-        provider.add_log_record_processor(BatchLogRecordProcessor(delivery, max_queue_size=queue_size))
-    except ValueError as error:
-        raise ValueError(f"OTEL_BLRP_* variables: {error}") from error
+    provider.add_log_record_processor(CountingProcessor(delivery, waiting))
     return provider, delivery
 
 
@@ -59,7 +54,7 @@ def build_spooling_provider(
 
     Raises:
         ValueError: as above.
-        OSError: a certificate file cannot be read, or the folder of the spool not be created or written to.
+        OSError: the folder of the spool cannot be created or written to.
 
     """
     from jupyter_otel_telemetry.spool import SpoolLogRecordProcessor  # noqa: PLC0415 - who has none need not import
@@ -97,13 +92,6 @@ def _describe_process(provider: LoggerProvider) -> None:
     provider._update_resource(process_resource())  # noqa: SLF001 - there is no public way
 
 
-def _queue_size() -> int:
-    text = os.environ.get("OTEL_BLRP_MAX_QUEUE_SIZE", "").strip() or "2048"
-    if not text.isdigit() or not int(text):
-        raise ValueError(f"OTEL_BLRP_MAX_QUEUE_SIZE {text!r} is no number of records")
-    return int(text)
-
-
 def limits_attributes() -> bool:
     """Tell whether `OTEL_*` variables limit the number or the length of attributes."""
     limits = record_limits()
@@ -116,50 +104,3 @@ def record_limits() -> LogRecordLimits:
     if any(os.environ.get(variable, "").strip() for variable in variables):
         return LogRecordLimits()
     return LogRecordLimits(max_log_record_attributes=LogRecordLimits.UNSET)
-
-
-def _http_exporter(options: ExporterOptions) -> LogRecordExporter:
-    from opentelemetry.exporter.otlp.proto.http import Compression  # noqa: PLC0415 - imports requests
-    from opentelemetry.exporter.otlp.proto.http._log_exporter import OTLPLogExporter  # noqa: PLC0415
-
-    endpoint = options.endpoint
-    if endpoint is None:
-        for variable in ("OTEL_EXPORTER_OTLP_LOGS_ENDPOINT", "OTEL_EXPORTER_OTLP_ENDPOINT"):
-            check_url(variable, os.environ.get(variable) or None)
-    elif not endpoint.rstrip("/").endswith("/v1/logs"):
-        endpoint = endpoint.rstrip("/") + "/v1/logs"
-    return OTLPLogExporter(
-        endpoint=endpoint,
-        headers=dict(options.headers) if options.headers is not None else None,
-        compression=Compression(options.compression) if options.compression is not None else None,
-        certificate_file=options.certificate_file,
-        client_certificate_file=options.client_certificate_file,
-        client_key_file=options.client_key_file,
-        session=http_session(),
-    )
-
-
-def _grpc_exporter(options: ExporterOptions) -> LogRecordExporter:
-    import grpc  # noqa: PLC0415 - large
-    from opentelemetry.exporter.otlp.proto.grpc._log_exporter import OTLPLogExporter  # noqa: PLC0415
-
-    if options.compression == "deflate":
-        raise ValueError("compression 'deflate' is not offered over grpc; use gzip or none")
-    compressions = {"gzip": grpc.Compression.Gzip, "none": grpc.Compression.NoCompression, None: None}
-    return OTLPLogExporter(
-        endpoint=options.endpoint,
-        # The scheme of an endpoint argument decides, as an argument wins over OTEL_EXPORTER_OTLP_INSECURE.
-        insecure=options.endpoint.startswith("http://") if options.endpoint is not None else None,
-        credentials=_grpc_credentials(grpc, options),
-        headers=tuple((name.lower(), value) for name, value in options.headers.items())
-        if options.headers is not None
-        else None,
-        compression=compressions[options.compression],
-    )
-
-
-def _grpc_credentials(grpc: Any, options: ExporterOptions) -> Any:
-    files = (options.certificate_file, options.client_key_file, options.client_certificate_file)
-    if not any(files):
-        return None
-    return grpc.ssl_channel_credentials(*(Path(file).read_bytes() if file else None for file in files))

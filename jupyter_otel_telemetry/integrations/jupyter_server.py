@@ -20,6 +20,7 @@ from jupyter_otel_telemetry.events.origin import through_events_api
 from jupyter_otel_telemetry.export.handler import OTLPHandler
 from jupyter_otel_telemetry.export.resource import IDENTITIES, hub_identity
 from jupyter_otel_telemetry.privacy.pseudonyms import Pseudonymizer, find_pseudonym_key
+from jupyter_otel_telemetry.traits import SecretText
 
 if TYPE_CHECKING:
     import logging
@@ -31,26 +32,17 @@ __all__ = ["OTelTelemetry"]
 
 _HANDLER: Final = (
     *("endpoint", "protocol", "headers", "compression"),
-    *("certificate_file", "client_certificate_file", "client_key_file"),
+    *("certificate_file", "client_certificate_file", "client_key_file", "proxy"),
     *("service_name", "allowed_schemas", "pseudonym_key", "pseudonym_key_file", "spool"),
 )
 _MAX_EARLY: Final = 10_000
 
 
-class _SecretText(TraitType[Any, Any]):
-    """Text that no error shows."""
+class _Headers(TraitType[Any, Any]):
+    """A mapping from names to texts, or to files that hold them, which no error shows."""
 
-    def validate(self, obj: HasTraits, value: Any) -> str:
-        if isinstance(value, str):
-            return value
-        raise TraitError(f"{type(obj).__name__}.{self.name} must be text")
-
-
-class _SecretTexts(TraitType[Any, Any]):
-    """A mapping from names to texts that no error shows."""
-
-    def validate(self, obj: HasTraits, value: Any) -> dict[str, str]:
-        if isinstance(value, Mapping) and all(isinstance(text, str) for pair in value.items() for text in pair):
+    def validate(self, obj: HasTraits, value: Any) -> dict[str, Any]:
+        if isinstance(value, Mapping) and all(isinstance(item, (str, Mapping)) for item in value.values()):
             return dict(value)
         raise TraitError(
             f'{type(obj).__name__}.{self.name} must be a mapping from names to texts: {{"name": "text"}}'
@@ -70,7 +62,7 @@ class OTelTelemetry(LoggingConfigurable):
         help="""Name of the service. None, the default: `OTEL_SERVICE_NAME`, else the program's, `jupyter-lab`.""",
     ).tag(config=True)
 
-    endpoint = Unicode(
+    endpoint = SecretText(
         None,
         allow_none=True,
         help="""Base URL of the receiver. None, the default: `http://localhost:4318` (4317 with grpc).""",
@@ -82,19 +74,20 @@ class OTelTelemetry(LoggingConfigurable):
         help="""`http/protobuf` or `grpc`. None, the default: `http/protobuf`.""",
     ).tag(config=True)
 
-    headers = _SecretTexts(
+    headers = _Headers(
         None,
         allow_none=True,
         help="""Sent with each request: `{"authorization": "Bearer …"}`. None, the default: no others.
 
-        Users can read what their server's configuration says.
+        Users can read their server's configuration. A value in a file, which may change:
+        `{"authorization": {"file": "/run/secrets/token", "prefix": "Bearer "}}`.
         """,
     ).tag(config=True)
 
     compression = Unicode(
         None,
         allow_none=True,
-        help="""`gzip`, `deflate` (not with grpc) or `none`. None, the default: `none`.""",
+        help="""`gzip`, `deflate` (not with grpc) or `none`. None, the default: `none`, with a spool `gzip`.""",
     ).tag(config=True)
 
     certificate_file = Unicode(
@@ -113,6 +106,12 @@ class OTelTelemetry(LoggingConfigurable):
         None,
         allow_none=True,
         help="""PEM file with the key of `client_certificate_file`. None, the default: there is none.""",
+    ).tag(config=True)
+
+    proxy = SecretText(
+        None,
+        allow_none=True,
+        help="""URL of an HTTP proxy: `http://proxy:3128`. None, the default: none, whatever `HTTP_PROXY` says.""",
     ).tag(config=True)
 
     resource = Dict(
@@ -146,7 +145,7 @@ class OTelTelemetry(LoggingConfigurable):
         """,
     ).tag(config=True)
 
-    pseudonym_key = _SecretText(
+    pseudonym_key = SecretText(
         None,
         allow_none=True,
         help="""Key of pseudonyms, at least 16 bytes. None, the default: `JUPYTER_OTEL_PSEUDONYM_KEY`, if set.""",
@@ -183,8 +182,8 @@ class OTelTelemetry(LoggingConfigurable):
         """Build the handler that these options describe.
 
         Raises:
-            ValueError: an option has no meaning; the text says what to write.
-            OSError: a certificate file cannot be read.
+            ValueError: an option has no meaning, or names a file that cannot be used; the text says what to write.
+            OSError: the folder of the spool cannot be written to.
 
         """
         return OTLPHandler(

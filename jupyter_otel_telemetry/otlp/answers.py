@@ -1,111 +1,205 @@
-"""What an answer of a receiver means for the records that it was sent.
+"""The meaning of a receiver's answer for the records in the request: the one place that decides it.
 
-What is retried and what is not: https://opentelemetry.io/docs/specs/otlp/#otlpgrpc-response and #otlphttp-response.
+The specification: https://opentelemetry.io/docs/specs/otlp/#otlpgrpc-response and #otlphttp-response. These decisions
+are a table in docs/delivery.md.
 """
 
 from __future__ import annotations
 
+import json
+import re
 from dataclasses import dataclass
 from datetime import datetime, timezone
 from email.utils import parsedate_to_datetime
+from enum import Enum
 from http import HTTPStatus
 from typing import TYPE_CHECKING, Any, Final
+from urllib.parse import urlsplit
 
+from google.protobuf import json_format
 from opentelemetry.proto.collector.logs.v1.logs_service_pb2 import ExportLogsServiceResponse
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-__all__ = [
-    "ACCEPTED",
-    "DOUBTFUL",
-    "REFUSED",
-    "RETRY",
-    "UNWELCOME",
-    "Answer",
-    "accepted",
-    "failed",
-    "grpc_answer",
-    "http_answer",
-]
+__all__ = ["Answer", "Verdict", "accepted", "failed", "grpc_answer", "http_answer"]
 
-ACCEPTED: Final = "accepted"
-RETRY: Final = "retry"
-"""Nobody has looked at the records, or not now: the same request may be accepted later."""
-DOUBTFUL: Final = "doubtful"
-"""Either it is the records, or the receiver is ill; which one, only other records tell."""
-REFUSED: Final = "refused"
-"""The receiver does not want these records, or some of them, ever."""
-UNWELCOME: Final = "unwelcome"
-"""The receiver does not want anything sent like this, whatever the records are."""
-
-_MAX_RETRY_AFTER_S: Final = 3600.0
+MAX_RETRY_AFTER_S: Final = 3600.0
+"""Longest pause that a receiver can ask for; a longer one is taken for this one."""
 _MAX_REASON: Final = 500
-_HTTP_RETRY: Final = {HTTPStatus.REQUEST_TIMEOUT, HTTPStatus.TOO_MANY_REQUESTS}
-# What says nothing of the records: credentials and addresses.
-_HTTP_UNWELCOME: Final = {
-    HTTPStatus.UNAUTHORIZED,
-    HTTPStatus.PAYMENT_REQUIRED,
-    HTTPStatus.FORBIDDEN,
-    HTTPStatus.NOT_FOUND,
-    HTTPStatus.METHOD_NOT_ALLOWED,
-    HTTPStatus.PROXY_AUTHENTICATION_REQUIRED,
-    HTTPStatus.GONE,
-    HTTPStatus.UNSUPPORTED_MEDIA_TYPE,
+
+
+class Verdict(Enum):
+    """The meaning of an answer for the records."""
+
+    ACCEPTED = "accepted"
+    RETRYABLE = "retryable"
+    """No statement about the records: the same request may be accepted later."""
+    MISCONFIGURED = "misconfigured"
+    """A wrong address, protocol or credential: any request is accepted once that is corrected."""
+    AMBIGUOUS = "ambiguous"
+    """Either a fault of the receiver, or of the records."""
+    TOO_LARGE = "too large"
+    """The request exceeds a limit of the receiver, in bytes or in requests."""
+    REJECTED = "rejected"
+    """A permanent failure of these records, or of some of them."""
+
+
+_HTTP: Final = {
+    **dict.fromkeys((408, 425, 429), Verdict.RETRYABLE),
+    # Credentials, addresses and the form of requests.
+    **dict.fromkeys(
+        (401, 402, 403, 404, 405, 406, 407, 410, 411, 414, 415, 417, 421, 426, 431, 511), Verdict.MISCONFIGURED
+    ),
+    413: Verdict.TOO_LARGE,
+    # The Collector's answer to records that it can never take, and to failures of its own.
+    **dict.fromkeys((500, 501), Verdict.AMBIGUOUS),
 }
-# A Collector answers 500 and INTERNAL to what it can never take, as well as when it is ill.
-_HTTP_DOUBTFUL: Final = {HTTPStatus.INTERNAL_SERVER_ERROR, HTTPStatus.NOT_IMPLEMENTED}
-_GRPC_RETRY: Final = {"CANCELLED", "DEADLINE_EXCEEDED", "ABORTED", "OUT_OF_RANGE", "UNAVAILABLE", "DATA_LOSS"}
-_GRPC_UNWELCOME: Final = {"UNAUTHENTICATED", "PERMISSION_DENIED", "UNIMPLEMENTED", "NOT_FOUND"}
-# RESOURCE_EXHAUSTED also means that a message is too large.
-_GRPC_DOUBTFUL: Final = {"INTERNAL", "UNKNOWN", "RESOURCE_EXHAUSTED"}
+_GRPC: Final = {
+    **dict.fromkeys(("CANCELLED", "DEADLINE_EXCEEDED", "ABORTED", "UNAVAILABLE", "DATA_LOSS"), Verdict.RETRYABLE),
+    **dict.fromkeys(("UNAUTHENTICATED", "PERMISSION_DENIED", "UNIMPLEMENTED", "NOT_FOUND"), Verdict.MISCONFIGURED),
+    **dict.fromkeys(("INTERNAL", "UNKNOWN"), Verdict.AMBIGUOUS),
+    # Servers' answers to large messages: tonic's and gRPC's own. With RetryInfo it is a quota, or something passing.
+    **dict.fromkeys(("OUT_OF_RANGE", "RESOURCE_EXHAUSTED"), Verdict.TOO_LARGE),
+}
+
+# One side speaks another protocol than the other: the remedy, by what Python, gRPC, nginx, Apache and Go say then.
+_PROTOCOLS: Final = (
+    (
+        re.compile(r"wrong.version.number|record.layer.failure|packet.length.too.long", re.IGNORECASE),
+        "the port does not speak TLS: write http:// in the endpoint",
+    ),
+    (
+        re.compile(r"HTTPS server|HTTPS port|plain HTTP to an SSL|\\x15\\x03", re.IGNORECASE),
+        "the port speaks TLS: write https:// in the endpoint",
+    ),
+    (
+        re.compile(r"BadStatusLine\(.*\\x00\\x00", re.IGNORECASE),
+        "the port speaks HTTP/2: use protocol grpc, or the receiver's port for HTTP (4318)",
+    ),
+    (
+        re.compile(r"http1\.x server|expected SETTINGS frame", re.IGNORECASE),
+        "the port speaks HTTP/1.1: use protocol http/protobuf, or the receiver's port for gRPC (4317)",
+    ),
+    (
+        re.compile(r"certificate.verify.failed", re.IGNORECASE),
+        "the receiver's certificate is not trusted: set certificate_file to that of its certificate authority",
+    ),
+)
+_BODY_OF_ONE_KIND: Final = {"text/html": "a web page", "application/xhtml+xml": "a web page"}
 
 
 @dataclass(frozen=True)
 class Answer:
-    """What a receiver said to a request.
+    """A receiver's answer to a request.
 
     Args:
-        verdict: what that means for the records.
-        status: HTTP's number or gRPC's name for it, "partial_success", or the name of an exception.
+        verdict: its meaning for the records.
+        status: the HTTP status code, the name of the gRPC status, `partial_success`, or the name of an exception.
         reason: a text for people.
-        retry_after_s: how long the receiver wants to be left alone.
-        rejected: of an accepted request, how many of its records were not.
+        retry_after_s: pause that the receiver asks for, in seconds.
+        rejected: number of rejected records in an accepted request.
+        is_connected: False if the receiver was not reached at all.
 
     """
 
-    verdict: str
+    verdict: Verdict
     status: str = ""
     reason: str = ""
     retry_after_s: float = 0.0
     rejected: int = 0
+    is_connected: bool = True
+
+    def __str__(self) -> str:
+        return f"{self.status} {self.reason}".strip()
 
 
-def failed(error: Exception) -> Answer:
-    """Return what an exception means that was raised where an answer was expected."""
-    return Answer(RETRY, type(error).__name__, _short(str(error)))
+def failed(error: BaseException, *, is_connected: bool = True) -> Answer:
+    """Return the answer for an exception that was raised instead of one."""
+    text = str(error)
+    remedy = _protocol_remedy(repr(error))
+    verdict = Verdict.RETRYABLE if remedy is None else Verdict.MISCONFIGURED
+    reason = _short(text) if remedy is None else f"{remedy} ({_short(text)})"
+    return Answer(verdict, type(error).__name__, reason, is_connected=is_connected)
 
 
 def http_answer(code: int, headers: Mapping[str, str], content: bytes) -> Answer:
-    """Return what a response over HTTP means."""
-    if 200 <= code < 300:  # noqa: PLR2004 - HTTP's own
-        return accepted(content)
+    """Return the answer that a response over HTTP is."""
     status = str(code)
-    retry_after_s = _retry_after_s(headers.get("Retry-After", ""))
+    if 200 <= code < 300:  # noqa: PLR2004 - HTTP's own
+        return _http_success(status, headers.get("Content-Type", ""), content)
+    if 300 <= code < 400:  # noqa: PLR2004 - likewise
+        return Answer(Verdict.MISCONFIGURED, status, _redirect(code, headers.get("Location", "")))
+    verdict = _HTTP.get(code, Verdict.REJECTED if 400 <= code < 500 else Verdict.RETRYABLE)  # noqa: PLR2004 - likewise
     reason = _http_reason(code, content)
-    if code in _HTTP_RETRY:
-        return Answer(RETRY, status, reason, retry_after_s)
-    if code in _HTTP_DOUBTFUL:
-        return Answer(DOUBTFUL, status, reason, retry_after_s)
-    if code in _HTTP_UNWELCOME:
-        return Answer(UNWELCOME, status, reason)
-    if 400 <= code < 500:  # noqa: PLR2004 - HTTP's own
-        return Answer(REFUSED, status, reason)
-    return Answer(RETRY, status, reason, retry_after_s)
+    if verdict is Verdict.REJECTED and (remedy := _protocol_remedy(reason)) is not None:
+        return Answer(Verdict.MISCONFIGURED, status, remedy)
+    return Answer(verdict, status, reason, _retry_after_s(headers.get("Retry-After", "")))
+
+
+def _http_success(status: str, content_type: str, content: bytes) -> Answer:
+    """Return the answer of a response with a status of success: only an OTLP response acknowledges.
+
+    Login pages and captive portals answer 200, too. An empty body is an OTLP response, Loki's with 204 for instance.
+    """
+    kind = content_type.partition(";")[0].strip().lower()
+    if kind not in _BODY_OF_ONE_KIND:
+        response = _from_json(content) if kind == "application/json" else _from_protobuf(content)
+        if response is not None:
+            return _acknowledged(response)
+    found = _BODY_OF_ONE_KIND.get(kind, f"{_short(kind) or 'unknown content'}, {len(content)} bytes")
+    return Answer(Verdict.MISCONFIGURED, status, f"not an OTLP response but {found}: check the endpoint")
+
+
+def _from_protobuf(content: bytes) -> ExportLogsServiceResponse | None:
+    response = ExportLogsServiceResponse()
+    try:
+        response.ParseFromString(content)
+    except Exception:  # noqa: BLE001 - the protobuf backends disagree on what they raise
+        return None
+    return response
+
+
+def _from_json(content: bytes) -> ExportLogsServiceResponse | None:
+    response = ExportLogsServiceResponse()
+    try:
+        found = json.loads(content) if content.strip() else {}
+        # Any object but one of another interface, an error's for instance.
+        if not isinstance(found, dict) or (found and not found.keys() & {"partialSuccess", "partial_success"}):
+            return None
+        json_format.ParseDict(found, response, ignore_unknown_fields=True)
+    except Exception:  # noqa: BLE001 - json_format raises whatever a wrong shape trips over
+        return None
+    return response
+
+
+def accepted(content: bytes) -> Answer:
+    """Return the answer of a serialised `ExportLogsServiceResponse` over gRPC, which has its own sign of success."""
+    return _acknowledged(_from_protobuf(content) or ExportLogsServiceResponse())
+
+
+def _acknowledged(response: ExportLogsServiceResponse) -> Answer:
+    partial = response.partial_success
+    reason = _short(partial.error_message)
+    if partial.rejected_log_records > 0:
+        return Answer(Verdict.ACCEPTED, "partial_success", reason, rejected=partial.rejected_log_records)
+    return Answer(Verdict.ACCEPTED, reason=reason)
+
+
+def _redirect(code: int, location: str) -> str:
+    """Return the reason for a redirect, with the target's scheme and host only: the rest may be secret."""
+    try:
+        parts = urlsplit(location)
+        target = f"{parts.scheme}://{parts.hostname}" + (f":{parts.port}" if parts.port else "")
+    except ValueError:
+        return _phrase(code)
+    if not parts.hostname:
+        return f"{_phrase(code)}: check the path of the endpoint" if location else _phrase(code)
+    return f"{_phrase(code)}: redirects to {_short(target)}; set the right endpoint"
 
 
 def _http_reason(code: int, content: bytes) -> str:
-    """Return the text of a `Status` message, which OTLP wants, or what came instead."""
+    """Return the text of a `Status` message, as OTLP asks for, or the text that came instead."""
     from google.rpc.status_pb2 import Status  # noqa: PLC0415 - rarely needed
 
     message = Status()
@@ -113,38 +207,29 @@ def _http_reason(code: int, content: bytes) -> str:
         message.ParseFromString(content)
     except Exception:  # noqa: BLE001 - the protobuf backends disagree on what they raise
         message.Clear()
-    text = message.message or content.decode("utf-8", "replace")
+    text = _short(message.message or content[: 4 * _MAX_REASON].decode("utf-8", "replace"))
+    return f"{_phrase(code)}: {text}" if text else _phrase(code)
+
+
+def _phrase(code: int) -> str:
     try:
-        phrase = HTTPStatus(code).phrase
+        return HTTPStatus(code).phrase
     except ValueError:
-        phrase = "an unknown status"
-    return f"{phrase}: {_short(text)}" if text.strip() else phrase
-
-
-def accepted(content: bytes) -> Answer:
-    """Return what the response to an accepted request means."""
-    answer = ExportLogsServiceResponse()
-    try:
-        answer.ParseFromString(content)
-    except Exception:  # noqa: BLE001 - a receiver that says yes in words of its own has said yes
-        return Answer(ACCEPTED)
-    partial = answer.partial_success
-    if partial.rejected_log_records > 0:
-        return Answer(
-            ACCEPTED, "partial_success", _short(partial.error_message), rejected=partial.rejected_log_records
-        )
-    return Answer(ACCEPTED, reason=_short(partial.error_message))
+        return "unknown status"
 
 
 def grpc_answer(error: Any) -> Answer:
-    """Return what a `grpc.RpcError` means."""
-    status, reason = error.code().name, _short(error.details() or "")
+    """Return the answer that a `grpc.RpcError` is."""
+    status, details = error.code().name, error.details() or ""
     retry_after_s = _grpc_retry_s(error)
-    if status in _GRPC_RETRY or (status == "RESOURCE_EXHAUSTED" and retry_after_s is not None):
-        return Answer(RETRY, status, reason, retry_after_s or 0.0)
-    if status in _GRPC_DOUBTFUL:
-        return Answer(DOUBTFUL, status, reason)
-    return Answer(UNWELCOME if status in _GRPC_UNWELCOME else REFUSED, status, reason)
+    verdict = _GRPC.get(status, Verdict.REJECTED)
+    if verdict is Verdict.TOO_LARGE and retry_after_s is not None:
+        verdict = Verdict.RETRYABLE
+    reason = _short(details)
+    if (remedy := _protocol_remedy(details)) is not None:
+        verdict, reason = Verdict.MISCONFIGURED, f"{remedy} ({reason})"
+    # gRPC's own status for a receiver that it cannot reach.
+    return Answer(verdict, status, reason, retry_after_s or 0.0, is_connected=status != "UNAVAILABLE")
 
 
 def _grpc_retry_s(error: Any) -> float | None:
@@ -162,6 +247,11 @@ def _grpc_retry_s(error: Any) -> float | None:
     return None
 
 
+def _protocol_remedy(text: str) -> str | None:
+    """Return the remedy if an error text shows that the two sides speak different protocols, else None."""
+    return next((remedy for pattern, remedy in _PROTOCOLS if pattern.search(text)), None)
+
+
 def _retry_after_s(text: str) -> float:
     """Read the header, which holds seconds or a date: https://www.rfc-editor.org/rfc/rfc9110#name-retry-after."""
     text = text.strip()
@@ -177,9 +267,9 @@ def _retry_after_s(text: str) -> float:
 
 
 def _bounded_s(seconds: float) -> float:
-    return min(max(seconds, 0.0), _MAX_RETRY_AFTER_S)
+    return min(max(seconds, 0.0), MAX_RETRY_AFTER_S)
 
 
 def _short(text: str) -> str:
-    """Shorten a stranger's text, in which nothing may move a terminal's cursor."""
+    """Shorten an untrusted text, and replace the characters that move a terminal's cursor."""
     return "".join(char if char.isprintable() else " " for char in text[:_MAX_REASON]).strip()

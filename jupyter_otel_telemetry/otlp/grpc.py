@@ -2,50 +2,39 @@
 
 from __future__ import annotations
 
-import os
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
 from jupyter_otel_telemetry._version import __version__
 from jupyter_otel_telemetry.forks import after_fork_in_child
 from jupyter_otel_telemetry.otlp.answers import Answer, accepted, failed, grpc_answer
-from jupyter_otel_telemetry.otlp.settings import (
-    chosen_compression,
-    grpc_files,
-    grpc_target,
-    request_headers,
-    timeout_s,
-)
+from jupyter_otel_telemetry.otlp.providers import made_by_provider
 
 if TYPE_CHECKING:
-    from jupyter_otel_telemetry.otlp.settings import ExporterOptions
+    from jupyter_otel_telemetry.otlp.settings import ExporterSettings
 
 __all__ = ["GRPCTransport"]
 
 _USER_AGENT: Final = f"jupyter-otel-telemetry/{__version__}"
-_GRPC_CREDENTIAL_PROVIDERS: Final = (
-    "OTEL_PYTHON_EXPORTER_OTLP_GRPC_CREDENTIAL_PROVIDER",
-    "OTEL_PYTHON_EXPORTER_OTLP_GRPC_LOGS_CREDENTIAL_PROVIDER",
-)
 _channels_of_parents: Final[list[Any]] = []
 
 
 class GRPCTransport:
     """A way to a receiver over gRPC."""
 
-    def __init__(self, options: ExporterOptions) -> None:
+    def __init__(self, settings: ExporterSettings, default_compression: str) -> None:
         import grpc  # noqa: PLC0415 - large
 
-        for variable in _GRPC_CREDENTIAL_PROVIDERS:
-            if os.environ.get(variable):
-                raise ValueError(f"{variable} is not supported with a spool; use headers or certificates")
         self._grpc = grpc
-        self._timeout_s = timeout_s()
-        compression = chosen_compression(options, ("gzip", "none"))
+        self._settings = settings
+        self._timeout_s = settings.timeout_s
+        compression = settings.compression_or(default_compression)
         self._compression = grpc.Compression.Gzip if compression == "gzip" else grpc.Compression.NoCompression
-        self._metadata = tuple(request_headers(options).items())
-        self._target, is_insecure = grpc_target(options)
-        self._credentials = None if is_insecure else grpc.ssl_channel_credentials(*grpc_files(options))
+        self._provided: Any = None
+        if settings.credential_provider is not None and not settings.is_insecure:
+            self._provided = made_by_provider(settings.credential_provider, grpc.ChannelCredentials)
         self._channel: Any = None
+        self._files_seen: Any = None
         after_fork_in_child(self, GRPCTransport._leave_to_parent)
 
     def _leave_to_parent(self) -> None:
@@ -58,7 +47,10 @@ class GRPCTransport:
         grpc = self._grpc
         try:
             content = self._call()(
-                request, timeout=self._timeout_s, metadata=self._metadata, compression=self._compression
+                request,
+                timeout=self._timeout_s,
+                metadata=tuple(self._settings.headers.current().items()),
+                compression=self._compression,
             )
         except grpc.RpcError as error:
             return grpc_answer(error)
@@ -67,19 +59,38 @@ class GRPCTransport:
         return accepted(content)
 
     def _call(self) -> Any:
+        seen = self._state_of_files()
+        if self._channel is not None and seen is not None and seen != self._files_seen:
+            self.close()  # credentials are read when a channel is made
         if self._channel is None:
-            # gRPC waits up to two minutes between attempts to connect; we decide when to try.
-            options = (
-                ("grpc.initial_reconnect_backoff_ms", 100),
-                ("grpc.min_reconnect_backoff_ms", 100),
-                ("grpc.max_reconnect_backoff_ms", 1000),
-                ("grpc.primary_user_agent", _USER_AGENT),
-            )
-            if self._credentials is None:
-                self._channel = self._grpc.insecure_channel(self._target, options=options)
-            else:
-                self._channel = self._grpc.secure_channel(self._target, self._credentials, options=options)
+            self._channel = self._connected()
+            self._files_seen = seen
         return self._channel.unary_unary("/opentelemetry.proto.collector.logs.v1.LogsService/Export")
+
+    def _state_of_files(self) -> list[tuple[int, ...]] | None:
+        """Return a value that changes with the certificates and the key, or None if one cannot be found."""
+        try:
+            found = [Path(file).stat() for file in self._settings.files if file is not None]
+        except OSError:
+            return None
+        return [(file.st_mtime_ns, file.st_ino, file.st_size) for file in found]
+
+    def _connected(self) -> Any:
+        proxy = self._settings.proxy
+        options = (
+            # gRPC waits up to two minutes between attempts to connect; we decide when to try.
+            ("grpc.initial_reconnect_backoff_ms", 100),
+            ("grpc.min_reconnect_backoff_ms", 100),
+            ("grpc.max_reconnect_backoff_ms", 1000),
+            ("grpc.primary_user_agent", _USER_AGENT),
+            # Otherwise the proxies of the environment count.
+            ("grpc.enable_http_proxy", 0) if proxy is None else ("grpc.http_proxy", proxy),
+        )
+        if self._settings.is_insecure:
+            return self._grpc.insecure_channel(self._settings.url, options=options)
+        contents = (None if file is None else Path(file).read_bytes() for file in self._settings.files)
+        credentials = self._provided or self._grpc.ssl_channel_credentials(*contents)
+        return self._grpc.secure_channel(self._settings.url, credentials, options=options)
 
     def close(self) -> None:
         """Close the connections."""

@@ -2,59 +2,46 @@
 
 from __future__ import annotations
 
-import os
-import time
 import zlib
-from importlib.metadata import entry_points
-from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
 from jupyter_otel_telemetry._version import __version__
 from jupyter_otel_telemetry.forks import after_fork_in_child
 from jupyter_otel_telemetry.otlp.answers import Answer, failed, http_answer
-from jupyter_otel_telemetry.otlp.settings import (
-    CREDENTIAL_PROVIDERS,
-    chosen_compression,
-    file_of,
-    http_url,
-    request_headers,
-    timeout_s,
-)
+from jupyter_otel_telemetry.otlp.exchange import cause_of, is_connected, keep_deadlines, whole_exchange
+from jupyter_otel_telemetry.otlp.providers import made_by_provider
 
 if TYPE_CHECKING:
-    from jupyter_otel_telemetry.otlp.settings import ExporterOptions
+    from jupyter_otel_telemetry.otlp.settings import ExporterSettings
 
-__all__ = ["HTTPTransport", "http_session"]
+__all__ = ["HTTPTransport"]
 
 _USER_AGENT: Final = f"jupyter-otel-telemetry/{__version__}"
-_MAX_ANSWER_BYTES: Final = 64 * 1024
+_MAX_ANSWER_BYTES: Final = 4 * 1024 * 1024
+_BLOCK_BYTES: Final = 64 * 1024
 
 
 class HTTPTransport:
     """A way to a receiver over HTTP."""
 
-    def __init__(self, options: ExporterOptions) -> None:
-        self._url = http_url(options)
-        self._timeout_s = timeout_s()
-        self._compression = chosen_compression(options, ("gzip", "deflate", "none"))
-        self._headers = {
-            "Content-Type": "application/x-protobuf",
-            "User-Agent": _USER_AGENT,
-            **request_headers(options),
-        }
+    def __init__(self, settings: ExporterSettings, default_compression: str) -> None:
+        self._url = settings.url
+        self._timeout_s = settings.timeout_s
+        self._compression = settings.compression_or(default_compression)
+        self._request_headers = settings.headers
+        self._headers = {"Content-Type": "application/x-protobuf", "User-Agent": _USER_AGENT}
         if self._compression != "none":
             self._headers["Content-Encoding"] = self._compression
-        self._session: Any = http_session() or _session_of_provider()
-        certificate = file_of(options.certificate_file, "CERTIFICATE")
-        self._session.verify = certificate or True
-        files = (
-            file_of(options.client_certificate_file, "CLIENT_CERTIFICATE"),
-            file_of(options.client_key_file, "CLIENT_KEY"),
-        )
-        self._session.cert = files if all(files) else files[0]
-        for file in (certificate, *files):
-            if file:
-                Path(file).read_bytes()
+        self._session: Any = _session_of_provider(settings) or _own_session()
+        keep_deadlines(self._session)
+        # Neither .netrc nor proxies nor authorities of the environment: they would replace what was configured.
+        self._session.trust_env = False
+        if settings.proxy is not None:
+            self._session.proxies = {"http": settings.proxy, "https": settings.proxy}
+        if settings.certificate_file is not None:
+            self._session.verify = settings.certificate_file
+        if settings.client_certificate_file is not None:
+            self._session.cert = (settings.client_certificate_file, settings.client_key_file)
 
     def send(self, request: bytes) -> Answer:
         """Send a serialised `ExportLogsServiceRequest`. Never raises."""
@@ -63,15 +50,20 @@ class HTTPTransport:
             response = self._session.post(
                 self._url,
                 data=body,
-                headers=self._headers,
-                timeout=self._timeout_s,
+                headers=self._headers | self._request_headers.current(),
+                timeout=whole_exchange(self._timeout_s),
                 allow_redirects=False,
                 stream=True,
             )
-            with response:
-                content = _bounded(response.raw, time.monotonic() + self._timeout_s)
-        except Exception as error:  # noqa: BLE001 - requests, urllib3 and a stranger's server raise much
-            return failed(error)
+        except Exception as error:  # noqa: BLE001 - requests, urllib3 and a server of anybody's raise much
+            return failed(cause_of(error), is_connected=is_connected(error))
+        with response:
+            try:
+                content = _content(response.raw)
+            except Exception as error:  # noqa: BLE001 - likewise
+                if response.ok:  # then only all of it is an acknowledgement
+                    return failed(cause_of(error))
+                content = b""
         return http_answer(response.status_code, response.headers, content)
 
     def close(self) -> None:
@@ -79,45 +71,27 @@ class HTTPTransport:
         self._session.close()
 
 
-def _bounded(stream: Any, deadline_s: float) -> bytes:
-    """Read an answer as far as a size and a time allow: byte after byte, as each read may take all of the time."""
+def _content(stream: Any) -> bytes:
+    """Read an answer up to a size that no OTLP response has."""
     content = bytearray()
-    while len(content) < _MAX_ANSWER_BYTES and time.monotonic() < deadline_s:
-        if not (byte := stream.read(1, decode_content=True)):
-            break
-        content += byte
+    while len(content) < _MAX_ANSWER_BYTES and (block := stream.read(_BLOCK_BYTES, decode_content=True)):
+        content += block
     return bytes(content)
 
 
-def _session_of_provider() -> Any:
-    """Return the session of the credential provider that the SDK's variable names, as its exporter would."""
-    name = next(filter(None, map(os.environ.get, CREDENTIAL_PROVIDERS)))
-    for provider in entry_points(group="opentelemetry_otlp_credential_provider", name=name):
-        return provider.load()()
-    raise ValueError(f"{CREDENTIAL_PROVIDERS[0]} names {name!r}, and no such credential provider is installed")
-
-
-def http_session() -> Any:
-    """Make a session that keeps two promises which requests and the exporter by themselves would not."""
+def _session_of_provider(settings: ExporterSettings) -> Any:
+    """Return the session that a credential provider makes, or None if none is configured."""
     import requests  # noqa: PLC0415 - imports much
 
-    class Session(requests.Session):
-        def request(self, *args: Any, **kwargs: Any) -> Any:
-            """Fail where the answer is a redirect; the exporter takes it for success, and the records are gone."""
-            response = super().request(*args, **kwargs)
-            if response.is_redirect:
-                target = response.headers["Location"]
-                raise requests.RequestException(f"the endpoint redirects to {target}: set that as the endpoint")
-            return response
+    if settings.credential_provider is None:
+        return None
+    return made_by_provider(settings.credential_provider, requests.Session)
 
-        def merge_environment_settings(self, *args: Any, **kwargs: Any) -> Any:
-            """Let the CA file of our settings win over REQUESTS_CA_BUNDLE."""
-            settings = super().merge_environment_settings(*args, **kwargs)
-            return settings | {"verify": self.verify} if isinstance(self.verify, str) else settings
 
-    if any(os.environ.get(variable) for variable in CREDENTIAL_PROVIDERS):
-        return None  # which makes the exporter ask that provider for a session
-    session = Session()
+def _own_session() -> Any:
+    import requests  # noqa: PLC0415 - imports much
+
+    session = requests.Session()
     after_fork_in_child(session, _reconnect)
     return session
 

@@ -50,7 +50,8 @@ def find_pseudonym_key(key: str | None = None, key_file: str | os.PathLike[str] 
         key_file: a file that holds it; white space around it does not count.
 
     Raises:
-        PolicyError: there are both, the file cannot be read, or the key has fewer than 16 bytes.
+        PolicyError: there are both, one of them has a wrong type, the file cannot be read, or the key has fewer than
+            16 bytes. The text does not show the key.
 
     """
     names = ("pseudonym_key", "pseudonym_key_file")
@@ -59,6 +60,10 @@ def find_pseudonym_key(key: str | None = None, key_file: str | os.PathLike[str] 
         key, key_file = (os.environ.get(name) or None for name in names)
     if key is not None and key_file is not None:
         raise PolicyError(f"{names[0]} and {names[1]} are both given; give one of them")
+    if key is not None and not isinstance(key, str):
+        raise PolicyError(f"{names[0]} must be text, not {type(key).__name__}")
+    if key_file is not None and not isinstance(key_file, (str, os.PathLike)):
+        raise PolicyError(f"{names[1]} must be a path, not {type(key_file).__name__}")
     if key_file is not None:
         return _checked(_read(key_file, names[1]), f"the key in {names[1]} {os.fspath(key_file)!r}")
     return None if key is None else _checked(key.encode("utf-8", "surrogatepass"), names[0])

@@ -14,12 +14,13 @@ from typing import TYPE_CHECKING, Any, Final
 from urllib.parse import SplitResult, unquote, urlsplit, urlunsplit
 
 from jupyter_otel_telemetry.errors import SchemaSourceError
+from jupyter_otel_telemetry.masking import mask_text, mask_url, secrets_of_url
 from jupyter_otel_telemetry.schemas.documents import MAX_SOURCE_BYTES, TOO_LARGE, parse
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-__all__ = ["read_url", "shown_url"]
+__all__ = ["read_url"]
 
 DOWNLOAD_TIMEOUT_S: Final = 10.0
 
@@ -36,7 +37,7 @@ def read_url(url: str, sha256: str | None = None) -> Mapping[str, Any]:
             larger than 1 MiB, or may be incomplete; the digest differs; or the content is not a schema.
 
     """
-    shown = shown_url(url)
+    shown = mask_url(url)
     problem = _refusal(url)
     if problem:
         raise SchemaSourceError(shown, problem)
@@ -69,15 +70,6 @@ def _is_loopback(host: str) -> bool:
         return host == "localhost"
 
 
-def shown_url(url: str) -> str:
-    """Return the URL without user, password, query and fragment, any of which may be a credential."""
-    try:
-        parts = urlsplit(url)
-        return urlunsplit((parts.scheme, parts.netloc.rpartition("@")[2], parts.path, "", ""))
-    except ValueError:
-        return "a URL"
-
-
 class _Redirects(urllib.request.HTTPRedirectHandler):
     max_redirections = 5
 
@@ -86,7 +78,7 @@ class _Redirects(urllib.request.HTTPRedirectHandler):
     ) -> urllib.request.Request | None:
         if _refusal(newurl) or (req.type == "https" and urlsplit(newurl).scheme != "https"):
             fp.close()
-            raise urllib.error.URLError(f"redirects to {shown_url(newurl)}, which is not allowed")
+            raise urllib.error.URLError(f"redirects to {mask_url(newurl)}, which is not allowed")
         return super().redirect_request(req, fp, code, msg, headers, newurl)
 
 
@@ -107,7 +99,8 @@ def _download(url: str, shown: str, *, is_verified: bool) -> bytes:
     if not outcome:
         raise SchemaSourceError(shown, f"took longer than {DOWNLOAD_TIMEOUT_S:g} seconds")
     if isinstance(outcome[0], Exception):
-        raise SchemaSourceError(shown, _download_problem(outcome[0])) from None
+        problem = mask_text(_download_problem(outcome[0]), secrets_of_url(url))
+        raise SchemaSourceError(shown, problem) from None
     return outcome[0]
 
 

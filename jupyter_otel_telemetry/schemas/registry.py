@@ -152,9 +152,9 @@ class SchemaRegistry:
     def parse(self, schema: Any, source: str | None = None, others: Mapping[Key, Schema] | None = None) -> Schema:
         """Check a schema alone and against those here and `others`; raise as `register`, without the source."""
         new = replace(parse_schema(schema), source=source)
+        _refuse_conflict(self.current.get(new.key) or (others or {}).get(new.key), new)
         if not new.references:  # now, since a schema that cannot be applied must not be registered
             self._compiled_alone[new.key] = _compiled(new, {new.key: new}, {new.key: {}})
-        _refuse_conflict(self.current.get(new.key) or (others or {}).get(new.key), new)
         return new
 
     def register_parsed(self, parsed: Iterable[Schema]) -> None:

@@ -12,8 +12,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
+from jupyter_otel_telemetry.otlp.entries import message_of
 from jupyter_otel_telemetry.otlp.otlpjson import to_json
-from jupyter_otel_telemetry.spool.entries import message_of
 from jupyter_otel_telemetry.spool.journal import (
     Journal,
     can_lock,
@@ -34,7 +34,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
 
     from jupyter_otel_telemetry.otlp.answers import Answer
-    from jupyter_otel_telemetry.spool.entries import Entry
+    from jupyter_otel_telemetry.otlp.entries import Entry
     from jupyter_otel_telemetry.spool.journal import Position
 
 __all__ = ["DURABILITIES", "WHEN_FULL", "SpoolFolder", "SpoolOptions"]

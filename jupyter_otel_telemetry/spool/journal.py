@@ -21,7 +21,7 @@ from secrets import token_hex
 from typing import TYPE_CHECKING, Final, NamedTuple
 from zlib import crc32
 
-from jupyter_otel_telemetry.spool.entries import Entry
+from jupyter_otel_telemetry.otlp.entries import Entry
 from jupyter_otel_telemetry.spool.frames import RECORD, RESOURCE, SCOPE, frames
 
 try:

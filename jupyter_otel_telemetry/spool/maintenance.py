@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import json
 import time
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
-from jupyter_otel_telemetry.otlp.answers import DOUBTFUL
+from jupyter_otel_telemetry.otlp.answers import Verdict
+from jupyter_otel_telemetry.otlp.courier import Backoff, Courier
+from jupyter_otel_telemetry.otlp.entries import entries_of
 from jupyter_otel_telemetry.otlp.otlpjson import from_json
 from jupyter_otel_telemetry.otlp.transport import build_transport
-from jupyter_otel_telemetry.spool.courier import Backoff, Courier
-from jupyter_otel_telemetry.spool.entries import entries_of
 from jupyter_otel_telemetry.spool.journal import Journal
 from jupyter_otel_telemetry.spool.store import Store
 from jupyter_otel_telemetry.spool.writer import Writer
@@ -19,11 +19,14 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
     from jupyter_otel_telemetry.otlp.answers import Answer
+    from jupyter_otel_telemetry.otlp.entries import Entry
     from jupyter_otel_telemetry.otlp.settings import ExporterOptions
-    from jupyter_otel_telemetry.spool.entries import Entry
     from jupyter_otel_telemetry.spool.folder import SpoolFolder
 
 __all__ = ["Drain", "requeue_rejected"]
+
+_MAX_PAUSE_S: Final = 5.0
+"""Longest pause between attempts, unless the receiver asks for a longer one: somebody is waiting."""
 
 
 class Drain:
@@ -34,8 +37,7 @@ class Drain:
         exporter: where to and how.
 
     Raises:
-        ValueError: an option or environment variable has no meaning.
-        OSError: a certificate file cannot be read.
+        ValueError: an option or environment variable has no meaning, or names a file that cannot be used.
 
     """
 
@@ -52,21 +54,22 @@ class Drain:
         After a failure it waits before the next attempt; the caller decides whether there is one.
         """
         backoff = Backoff()
-        accepted_at_doubt = 0
         while self._store.adopt():
+            is_any_done, failure = False, None
             for source, batch in self._store.batches():
-                is_well = self.accepted > accepted_at_doubt
-                done, answer = self._courier.deliver(batch.entries, source.doubts, is_well=is_well)
-                if done:
-                    self._store.take(source, batch, done)
-                    backoff.reset()
-                yield done, answer
-                if done < len(batch.entries):
-                    source.doubts += answer.verdict == DOUBTFUL
-                    accepted_at_doubt = self.accepted if source.doubts == 1 else accepted_at_doubt
-                    time.sleep(max(answer.retry_after_s, min(backoff.next_s(answer), 5.0)))
-                    break
-                source.doubts = 0
+                outcome = self._courier.deliver(batch.entries, source.trial)
+                if outcome.done:
+                    self._store.take(source, batch, outcome.done)
+                    is_any_done = True
+                yield outcome.done, outcome.answer
+                if outcome.is_failure:
+                    failure = outcome.answer
+                    if failure.verdict is not Verdict.AMBIGUOUS and not source.trial.is_suspicious:
+                        break
+            if is_any_done:
+                backoff.reset()
+            if failure is not None:
+                time.sleep(max(failure.retry_after_s, min(backoff.next_s(failure), _MAX_PAUSE_S)))
 
     def close(self) -> None:
         """Leave what was not sent to others."""

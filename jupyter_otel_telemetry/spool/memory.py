@@ -6,10 +6,11 @@ from collections import deque
 from itertools import islice
 from typing import TYPE_CHECKING, Final
 
+from jupyter_otel_telemetry.otlp.courier import Trial
 from jupyter_otel_telemetry.spool.reader import Batch
 
 if TYPE_CHECKING:
-    from jupyter_otel_telemetry.spool.entries import Entry
+    from jupyter_otel_telemetry.otlp.entries import Entry
 
 __all__ = ["MAX_MEMORY_BYTES", "Memory"]
 
@@ -24,7 +25,7 @@ class Memory:
         self._entries: deque[Entry] = deque()
         self._size_bytes = 0
         self._first = 0  # number of the first one, since the oldest may go while it is on its way
-        self.doubts = 0
+        self.trial = Trial()
 
     def __len__(self) -> int:
         return len(self._entries)

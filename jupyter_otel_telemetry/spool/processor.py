@@ -12,11 +12,11 @@ from opentelemetry.sdk._logs import LogRecordProcessor
 from jupyter_otel_telemetry.describing import is_describing
 from jupyter_otel_telemetry.forks import after_fork_in_child
 from jupyter_otel_telemetry.metrics import DROP_REASON, ERROR_TYPE, observe_gauge, record_counters
+from jupyter_otel_telemetry.otlp.courier import Courier
+from jupyter_otel_telemetry.otlp.encoding import Encoder, encode_record
+from jupyter_otel_telemetry.otlp.outage import Outage
 from jupyter_otel_telemetry.otlp.settings import ExporterOptions
 from jupyter_otel_telemetry.otlp.transport import build_transport
-from jupyter_otel_telemetry.spool.courier import Courier
-from jupyter_otel_telemetry.spool.encoding import encode_record, encode_resource, encode_scope
-from jupyter_otel_telemetry.spool.entries import Entry
 from jupyter_otel_telemetry.spool.folder import SpoolFolder, SpoolOptions
 from jupyter_otel_telemetry.spool.sender import Sender
 from jupyter_otel_telemetry.spool.store import Store
@@ -31,6 +31,7 @@ if TYPE_CHECKING:
     from opentelemetry.sdk.util.instrumentation import InstrumentationScope
 
     from jupyter_otel_telemetry.otlp.answers import Answer
+    from jupyter_otel_telemetry.otlp.entries import Entry
 
 __all__ = ["SpoolLogRecordProcessor"]
 
@@ -51,7 +52,7 @@ class SpoolLogRecordProcessor(LogRecordProcessor):
 
     Raises:
         ValueError: an option or environment variable has no meaning; the text says what to write.
-        OSError: the folder cannot be created or written to, or a certificate file not be read.
+        OSError: the folder cannot be created or written to.
 
     """
 
@@ -78,8 +79,8 @@ class SpoolLogRecordProcessor(LogRecordProcessor):
             self._sender.start()
 
     def _reset(self) -> None:
-        self._resource: tuple[Any, bytes] = (None, b"")
-        self._scope: tuple[Any, bytes] = (None, b"")
+        self._encoder = Encoder()
+        self._outage = Outage(self._destination, _logger)
         self._unaccepted = 0
         self.refused = self.unencodable = 0
 
@@ -92,24 +93,20 @@ class SpoolLogRecordProcessor(LogRecordProcessor):
     def on_emit(self, log_record: ReadWriteLogRecord) -> None:
         """Write a record to the spool, or keep it in memory while the disk accepts no writes."""
         try:
-            encoded = encode_record(log_record)
+            entry = self._encoder.entry(log_record)
         except Exception:  # noqa: BLE001 - the caller's work must go on
             self.unencodable += 1
             record_counters().dropped.add(1, {DROP_REASON: "encoding"})
             self._trouble.failed(encode_record, ": a record that cannot be encoded is lost")
             return
-        self.append(log_record.resource, log_record.instrumentation_scope, encoded)
+        self._append(entry)
 
     def append(self, resource: Resource | None, scope: InstrumentationScope | None, record: bytes) -> None:
         """Write a serialised `LogRecord` to the spool, as `on_emit` does."""
-        known_resource, known_scope = self._resource, self._scope
-        # Encoded anew only when they change, since the same bytes need not be written again.
-        if resource is not known_resource[0]:
-            known_resource = self._resource = (resource, encode_resource(resource))
-        if scope is not known_scope[0]:
-            known_scope = self._scope = (scope, encode_scope(scope))
-        self._store.append(Entry(known_resource[1], known_scope[1], record))
-        self._sender.wake()
+        self._append(self._encoder.entry_of(resource, scope, record))
+
+    def _append(self, entry: Entry) -> None:
+        self._store.append(entry)
 
     def force_flush(self, timeout_millis: int = 30_000) -> bool:
         """Wait until what was emitted so far has been accepted.
@@ -160,10 +157,10 @@ class SpoolLogRecordProcessor(LogRecordProcessor):
 
     def _tell(self, answer: Answer | None) -> None:
         if answer is None:
-            self._trouble.worked(self)
+            self._outage.worked()
         else:
-            why = f"{answer.status} {answer.reason}".strip()
-            self._trouble.failed(self, f": {why}; records wait in {self._folder.path}", traceback=False)
+            waiting = f"log records of this process that wait in {self._folder.path}: {self._store.waiting}"
+            self._outage.failed(answer, waiting)
 
     def depth(self) -> float:
         """Return how many records of this process wait."""

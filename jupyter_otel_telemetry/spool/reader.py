@@ -7,7 +7,8 @@ import sys
 from contextlib import suppress
 from typing import TYPE_CHECKING, Final, NamedTuple
 
-from jupyter_otel_telemetry.spool.entries import Entry
+from jupyter_otel_telemetry.otlp.courier import RECORDS_IN_DOUBT, Trial
+from jupyter_otel_telemetry.otlp.entries import Entry
 from jupyter_otel_telemetry.spool.frames import OVERHEAD_BYTES, RESOURCE, SCOPE, frames
 from jupyter_otel_telemetry.spool.journal import (
     Position,
@@ -58,7 +59,7 @@ class Reader:
         """How much of what was taken could not be read."""
         self.removed: set[int] = set()
         """Segments that had to go, though they may be open here. Whoever removes one adds it."""
-        self.doubts = 0
+        self.trial = Trial()
         self._position = read_cursor(journal.path)
         self._resource: bytes | None = None
         self._scope: bytes | None = None
@@ -174,8 +175,7 @@ class Reader:
         resource, scope = self._resource, self._scope
         offset = self._position.offset
         end = healthy_bytes = size_bytes = 0
-        # One that a receiver is in doubt of is sent with another one, which tells.
-        at_least = 2 if self.doubts else 1
+        at_least = RECORDS_IN_DOUBT if self.trial.is_suspicious else 1
         for kind, payload, frame_end in frames(data, is_all=is_all):
             size_bytes += len(payload)
             if kind == RESOURCE:

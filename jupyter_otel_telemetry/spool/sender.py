@@ -9,16 +9,17 @@ import time
 from typing import TYPE_CHECKING, Final
 
 from jupyter_otel_telemetry.failures import failure_text
-from jupyter_otel_telemetry.otlp.answers import DOUBTFUL
-from jupyter_otel_telemetry.spool.courier import Backoff
+from jupyter_otel_telemetry.otlp.answers import Verdict
+from jupyter_otel_telemetry.otlp.courier import Backoff
 from jupyter_otel_telemetry.trouble import log_trouble
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     from jupyter_otel_telemetry.otlp.answers import Answer
-    from jupyter_otel_telemetry.spool.courier import Courier
-    from jupyter_otel_telemetry.spool.store import Store
+    from jupyter_otel_telemetry.otlp.courier import Courier, Trial
+    from jupyter_otel_telemetry.spool.reader import Batch
+    from jupyter_otel_telemetry.spool.store import Source, Store
 
 __all__ = ["Sender"]
 
@@ -26,6 +27,8 @@ _LINGER_S: Final = 0.2
 """How long a record may wait for others to be sent with."""
 _TEND_S: Final = 1.0
 """How often to look for journals that processes have left, and for what is too old."""
+_MAX_REQUESTS: Final = 64
+"""Number of requests for the parts of one batch before it is the turn of other sources."""
 _RETRY_FOR_FLUSH_S: Final = 0.25
 """How often to try while somebody waits for a flush."""
 
@@ -54,7 +57,7 @@ class Sender:
         self._thread: threading.Thread | None = None
         self._is_idle = False
         self._waiters = 0
-        self._attempts = self._failed_attempt = self._successes = self._successes_at_doubt = 0
+        self._attempts = self._failed_attempt = 0
         self._tended_s = self._failed_s = self._not_before_s = self._next_s = -math.inf
         self._deadline_s: float | None = None  # set when the end is near
         self._has_parent = False
@@ -180,37 +183,44 @@ class Sender:
         return next_s - time.monotonic()
 
     def _send_round(self) -> bool:
-        """Send a batch of each source, until one fails; tell whether there was any."""
-        found = False
-        doubt: Answer | None = None
-        successes = self._successes
+        """Send a batch of each source, until one fails for a reason that concerns all; tell whether any was sent."""
+        is_any_sent = is_any_done = False
+        failures: list[tuple[Trial, Answer]] = []
         for source, batch in self._store.batches():
-            found = True
-            self._attempts += 1
-            is_well = source.doubts > 0 and self._successes > self._successes_at_doubt
-            done, answer = self._courier.deliver(batch.entries, source.doubts, is_well=is_well)
-            if done:
-                self._store.take(source, batch, done)
-            if done < len(batch.entries):
-                if answer.verdict != DOUBTFUL:
-                    self._note_failure(answer)
-                    return found
-                # It may be ill, or not want these: go on with others, which tells.
-                source.doubts, doubt = source.doubts + 1, answer
-                if source.doubts == 1:
-                    self._successes_at_doubt = self._successes
+            if time.monotonic() < source.trial.not_before_s and self._deadline_s is None:
                 continue
-            source.doubts = 0
-            self._successes += 1
-            if self._must_end():
+            is_any_sent = True
+            done, failure = self._send(source, batch)
+            is_any_done |= done > 0
+            if failure is not None:
+                failures.append((source.trial, failure))
+                if failure.verdict is not Verdict.AMBIGUOUS and not source.trial.is_suspicious:
+                    break
+            elif self._must_end():
                 break
-        if self._successes == successes and doubt is not None:
-            self._note_failure(doubt)
-        elif found:
+        if failures and not is_any_done:
+            self._note_failure(failures[-1][1])
+        elif is_any_sent:
+            for trial, failure in failures:
+                trial.pause(failure)
             self._backoff.reset()
             self._told(None)
             self._notify()
-        return found
+        return is_any_sent
+
+    def _send(self, source: Source, batch: Batch) -> tuple[int, Answer | None]:
+        """Send a batch; return the number of records that are done with, and the answer if it was a failure."""
+        done, failure = 0, None
+        for _ in range(_MAX_REQUESTS):
+            self._attempts += 1
+            outcome = self._courier.deliver(batch.entries[done:], source.trial)
+            done += outcome.done
+            failure = outcome.answer if outcome.is_failure else None
+            if failure is not None or done == len(batch.entries) or self._must_end():
+                break
+        if done:
+            self._store.take(source, batch, done)
+        return done, failure
 
     def _note_failure(self, answer: Answer) -> None:
         self._failed_s = time.monotonic()

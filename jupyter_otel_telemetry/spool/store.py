@@ -9,8 +9,8 @@ from collections import Counter
 from typing import TYPE_CHECKING, Final, NamedTuple, Protocol
 
 from jupyter_otel_telemetry.metrics import DROP_REASON, record_counters
-from jupyter_otel_telemetry.spool.encoding import observed_time_ns
-from jupyter_otel_telemetry.spool.entries import MAX_BATCH_BYTES, MAX_BATCH_RECORDS
+from jupyter_otel_telemetry.otlp.encoding import observed_time_ns
+from jupyter_otel_telemetry.otlp.entries import MAX_BATCH_BYTES, MAX_BATCH_RECORDS
 from jupyter_otel_telemetry.spool.journal import Journal, Position
 from jupyter_otel_telemetry.spool.memory import MAX_MEMORY_BYTES, Memory
 from jupyter_otel_telemetry.spool.reader import Batch, Reader
@@ -20,7 +20,8 @@ from jupyter_otel_telemetry.trouble import TroubleLog, log_trouble
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from jupyter_otel_telemetry.spool.entries import Entry
+    from jupyter_otel_telemetry.otlp.courier import Trial
+    from jupyter_otel_telemetry.otlp.entries import Entry
     from jupyter_otel_telemetry.spool.folder import SpoolFolder
 
 __all__ = ["Source", "Store"]
@@ -37,8 +38,8 @@ _logger = logging.getLogger(__name__)
 class Source(Protocol):
     """Where records wait in their order."""
 
-    doubts: int
-    """How often in a row the receiver could not tell of the next ones whether it wants them."""
+    trial: Trial
+    """The state of their delivery."""
 
     def read(self, max_records: int, max_bytes: int) -> Batch | None:
         """Return the next ones, at least one; None: there is none."""

@@ -11,7 +11,7 @@ from jupyter_otel_telemetry.spool.frames import OVERHEAD_BYTES, RECORD, RESOURCE
 from jupyter_otel_telemetry.spool.journal import Position, close_in_child, open_private, segment_path
 
 if TYPE_CHECKING:
-    from jupyter_otel_telemetry.spool.entries import Entry
+    from jupyter_otel_telemetry.otlp.entries import Entry
     from jupyter_otel_telemetry.spool.journal import Journal
 
 __all__ = ["Writer"]

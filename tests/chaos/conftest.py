@@ -55,6 +55,27 @@ def spooling(folder):
         yield make
 
 
+@pytest.fixture
+def remembering(monkeypatch):
+    """Return a function that makes an EventLog whose records wait in memory; all are ended after the test."""
+    kept = []
+    with ExitStack() as stack:
+
+        def make(receiver, queue_size=2048):
+            monkeypatch.setenv("OTEL_BLRP_MAX_QUEUE_SIZE", str(queue_size))
+            monkeypatch.setenv("OTEL_BLRP_MAX_EXPORT_BATCH_SIZE", str(min(queue_size, 512)))
+            monkeypatch.setenv("OTEL_BLRP_SCHEDULE_DELAY", "50")
+            handler = OTLPHandler(endpoint=receiver.url, protocol=receiver.protocol)
+            stack.callback(handler._provider.shutdown)
+            stack.callback(handler._delivery.give_up_in, 0)
+            log = EventLog(handlers=[handler], allowed_schemas=["*"])
+            log.register_schema(schema())
+            kept.append(log)  # as above
+            return log
+
+        yield make
+
+
 @pytest.fixture(scope="session")
 def processes():
     """Processes that are quick to start, and not forked from this one."""
@@ -80,5 +101,5 @@ def leave(folder, processes):
 @pytest.fixture(autouse=True)
 def fast_retries(monkeypatch):
     """Let retries come quickly; how they grow is tested for itself."""
-    monkeypatch.setattr("jupyter_otel_telemetry.spool.courier._FIRST_DELAY_S", 0.02)
-    monkeypatch.setattr("jupyter_otel_telemetry.spool.courier._MAX_DELAY_S", 0.1)
+    monkeypatch.setattr("jupyter_otel_telemetry.otlp.courier._FIRST_DELAY_S", 0.02)
+    monkeypatch.setattr("jupyter_otel_telemetry.otlp.courier._MAX_DELAY_S", 0.1)

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import signal
+import socket
+import sys
 import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler
+from itertools import chain, repeat
 from zlib import decompress
 
 import grpc
@@ -33,10 +37,13 @@ class Reply:
     rejected: int = 0
     wait_s: float = 0.0
     reset: bool = False
+    content_type: str = ""
+    content: bytes | None = None
+    """The body, where it is not an OTLP response."""
 
     @property
     def accepts(self):
-        return self.http == 200 and not self.reset
+        return self.http == 200 and not self.reset and self.content is None
 
 
 NOWHERE = "http://127.0.0.1:9"
@@ -46,6 +53,8 @@ UNAVAILABLE = Reply(503, "UNAVAILABLE")
 ILL = Reply(500, "INTERNAL")
 BAD = Reply(400, "INVALID_ARGUMENT")
 UNAUTHORIZED = Reply(401, "UNAUTHENTICATED")
+TOO_LARGE = Reply(413, "OUT_OF_RANGE")
+LOGIN_PAGE = Reply(200, content_type="text/html; charset=utf-8", content=b"<!doctype html><title>Log in</title>")
 
 
 @dataclass
@@ -63,6 +72,8 @@ class Receiver:
     logs: list = field(default_factory=list)
     requests: list = field(default_factory=list)
     times_s: list = field(default_factory=list)
+    max_bytes: int = sys.maxsize
+    """Size above which a request is too large, as tonic and HTTP say it."""
     arrived: dict = field(default_factory=dict)
     """The numbers that arrived of each writer, its events' action; as in `logs`, without repeated deliveries."""
     _seen: set = field(default_factory=set)
@@ -72,7 +83,7 @@ class Receiver:
     def take(self, body):
         logs = logs_of(ExportLogsServiceRequest.FromString(body))
         numbers = [log.attributes.get("jupyter.event.count") for log in logs]
-        reply = self.behave(numbers)
+        reply = self.behave(numbers) if len(body) <= self.max_bytes else TOO_LARGE
         with self.changed:
             self.requests.append(numbers)
             self.times_s.append(time.monotonic())
@@ -84,7 +95,8 @@ class Receiver:
 
     def _note_arrival(self, logs):
         for log in logs:
-            if (uid := log.attributes["log.record.uid"]) not in self._seen:
+            uid = log.attributes.get("log.record.uid")  # ordinary records have none
+            if uid is not None and uid not in self._seen:
                 self._seen.add(uid)
                 self.logs.append(log)
                 writer, number = (log.attributes.get(f"jupyter.event.{name}") for name in ("action", "count"))
@@ -113,6 +125,22 @@ def wait_until(condition, timeout_s=120):
         time.sleep(0.02)
 
 
+@contextmanager
+def alarm(seconds=20):
+    """Raise in the main thread if what is inside hangs."""
+
+    def hang(*_):
+        raise TimeoutError("it hangs")
+
+    before = signal.signal(signal.SIGALRM, hang)
+    signal.alarm(seconds)
+    try:
+        yield
+    finally:
+        signal.alarm(0)
+        signal.signal(signal.SIGALRM, before)
+
+
 def _answer(reply):
     partial = ExportLogsPartialSuccess(rejected_log_records=reply.rejected, error_message="some are odd")
     return ExportLogsServiceResponse(partial_success=partial if reply.rejected else None)
@@ -133,8 +161,10 @@ def http_receiver(receiver):
                 self.connection.close()
                 self.close_connection = True
                 return
-            answer = _answer(reply).SerializeToString() if reply.accepts else b"no"
+            answer = _answer(reply).SerializeToString() if reply.accepts else reply.content or b"no"
             self.send_response(reply.http)
+            if reply.content_type:
+                self.send_header("Content-Type", reply.content_type)
             if reply.retry_after_s is not None:
                 self.send_header("Retry-After", str(reply.retry_after_s))
             self.send_header("Content-Length", str(len(answer)))
@@ -177,3 +207,31 @@ def grpc_receiver(receiver):
     finally:
         receiver.released.set()
         server.stop(None).wait()
+
+
+@contextmanager
+def talking(*parts, pause_s=0.05):
+    """Serve a socket that answers with these bytes, the last of them again and again; return its URL."""
+    stopped = threading.Event()
+
+    def answer(connection):
+        with connection, suppress(OSError):
+            connection.recv(65536)
+            for part in chain(parts, repeat(parts[-1])):
+                connection.sendall(part)
+                if stopped.wait(pause_s):
+                    break
+
+    def serve(server, threads):
+        while not stopped.is_set():
+            with suppress(TimeoutError):
+                connection, _ = server.accept()
+                threads.submit(answer, connection)
+
+    with socket.create_server(("127.0.0.1", 0)) as server, ThreadPoolExecutor(4) as threads:
+        server.settimeout(0.05)
+        threads.submit(serve, server, threads)
+        try:
+            yield f"http://127.0.0.1:{server.getsockname()[1]}"
+        finally:
+            stopped.set()

@@ -17,8 +17,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from receivers import NOWHERE, OK, UNAVAILABLE, wait_until
 
+from jupyter_otel_telemetry.otlp.entries import Entry
 from jupyter_otel_telemetry.spool import SpoolOptions
-from jupyter_otel_telemetry.spool.entries import Entry
 from jupyter_otel_telemetry.spool.folder import MIN_SIZE_BYTES, SpoolFolder
 from jupyter_otel_telemetry.spool.frames import OVERHEAD_BYTES, RECORD, frame, frames
 from jupyter_otel_telemetry.spool.journal import Journal

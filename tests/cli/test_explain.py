@@ -301,7 +301,7 @@ class TestMistakes:
             (TYPO, TYPO_MESSAGE),
             (HUB_CONFIG.replace('"username"', '"usrname"'), "did you mean 'username'?"),
             ("c.EventLog.allowed_schemas = {'a': {'withold': []}}", "unknown option 'withold'"),
-            ("c.EventLog.handlers = [1]", "cannot hold 1"),
+            ("c.EventLog.handlers = [1]", "cannot hold an item of type int"),
             ("c.Other.trait = 1", "configures neither EventLog nor EventLogger"),
             ("c.EventLogger.handlers = []", "EventLogger has no handlers"),
             ("c.EventLogger.handlers = [{'class': 'logging.StreamHandler'}]", "must be a list of logging handlers"),

@@ -8,7 +8,7 @@ import signal
 from pathlib import Path
 
 import pytest
-from builders import ID, schema
+from builders import ID, Receiver, schema, serving
 from click.testing import CliRunner
 
 from jupyter_otel_telemetry.cli.app import app
@@ -47,6 +47,14 @@ def folder(tmp_path, processes, monkeypatch):
     process.join(180)
     assert process.exitcode == -signal.SIGKILL
     return tmp_path / "spool"
+
+
+@pytest.fixture
+def receiver():
+    """A receiver that keeps the headers of requests."""
+    with serving(Receiver) as server:
+        server.seen = []
+        yield server
 
 
 def run(*arguments, exit_code=0):
@@ -162,14 +170,46 @@ class TestDrain:
         result = run("drain", folder, "--endpoint", NOWHERE, "--timeout", "0", exit_code=1)
 
         assert "still waiting: 3" in result.stderr
-        assert f"Error: {NOWHERE} (http/protobuf): ConnectionError" in result.stderr
+        assert f"Error: {NOWHERE} (http/protobuf): NewConnectionError" in result.stderr
+
+    def test_token_is_read_from_a_file(self, folder, tmp_path, receiver):
+        """As for the handler; white space around it does not count."""
+        file = tmp_path / "token"
+        file.write_text("s3cr3t\n")
+        run("drain", folder, "--endpoint", receiver.url, "--bearer-token-file", file)
+
+        assert [headers["authorization"] for _, headers in receiver.seen] == ["Bearer s3cr3t"]
+
+    def test_missing_token_file_is_named(self, folder, tmp_path):
+        """Before anything is sent."""
+        result = run("drain", folder, "--bearer-token-file", tmp_path / "absent", exit_code=1)
+
+        assert f"the file of header authorization, '{tmp_path}/absent', cannot be read" in result.stderr
+
+    def test_proxy_gets_what_is_sent(self, folder, receiver):
+        """If it is given."""
+        run("drain", folder, "--endpoint", "http://collector.invalid", "--proxy", receiver.url)
+
+        assert len(receiver.seen) == 1
+
+    def test_variable_that_switches_off_is_named(self, folder, monkeypatch):
+        """Rather than sending in spite of it, or not sending in silence."""
+        monkeypatch.setenv("OTEL_SDK_DISABLED", "true")
+        result = run("drain", folder, exit_code=1)
+
+        assert "nothing is sent, since OTEL_SDK_DISABLED is true" in result.stderr
+
+    def test_secrets_are_not_shown(self, folder):
+        """Of the URL, where nobody listens."""
+        endpoint = NOWHERE.replace("://", "://bob:s3cr3t@") + "/s3cr3t?key=s3cr3t"
+        result = run("drain", folder, "--endpoint", endpoint, "--timeout", "0", exit_code=1)
+
+        assert NOWHERE in result.stderr
+        assert "s3cr3t" not in result.output
 
     def test_bad_endpoint_is_named(self, folder):
         """Before anything is sent."""
-        assert (
-            "Error: endpoint 'nonsense' is no URL"
-            in run("drain", folder, "--endpoint", "nonsense", exit_code=1).stderr
-        )
+        assert "Error: endpoint is not a URL" in run("drain", folder, "--endpoint", "nonsense", exit_code=1).stderr
 
 
 class TestRetryRejected:

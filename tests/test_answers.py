@@ -1,0 +1,190 @@
+"""The meaning of answers: of each kind one by one, and of hostile ones."""
+
+from __future__ import annotations
+
+import json
+import logging
+from types import SimpleNamespace
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from opentelemetry.proto.collector.logs.v1.logs_service_pb2 import ExportLogsServiceResponse
+
+from jupyter_otel_telemetry.otlp.answers import MAX_RETRY_AFTER_S, Answer, Verdict, failed, http_answer
+from jupyter_otel_telemetry.otlp.outage import Outage, duration
+
+HTML, JSON, PROTOBUF = "text/html", "application/json", "application/x-protobuf"
+PARTIAL = ExportLogsServiceResponse(
+    partial_success={"rejected_log_records": 3, "error_message": "x" * 70_000}
+).SerializeToString()
+
+
+def answered(content, content_type=None, code=200):
+    return http_answer(code, {} if content_type is None else {"Content-Type": content_type}, content)
+
+
+class TestSuccess:
+    @pytest.mark.parametrize(
+        "content, content_type",
+        [
+            (b"", None),
+            (b"", PROTOBUF),
+            (b"", "text/plain"),
+            (b"", JSON),
+            (PARTIAL, PROTOBUF),
+            (PARTIAL, None),
+            (b"{}", JSON),
+            (b'{"partialSuccess": {}}', "Application/JSON; charset=utf-8"),
+            (b'{"partialSuccess": null, "later": 1}', JSON),
+        ],
+    )
+    def test_otlp_response_acknowledges(self, content, content_type):
+        """In protobuf or JSON; the response without partial success is empty."""
+        assert answered(content, content_type).verdict is Verdict.ACCEPTED
+
+    @pytest.mark.parametrize("code", [200, 202, 204])
+    def test_every_status_of_success_counts(self, code):
+        """Loki answers 204."""
+        assert answered(b"", None, code).verdict is Verdict.ACCEPTED
+
+    @pytest.mark.parametrize(
+        "content, content_type",
+        [
+            (b"<!doctype html><title>Log in</title>", HTML),
+            (b"", "text/html; charset=utf-8"),
+            (b"<html>", None),
+            (b"<html>", PROTOBUF),
+            (b"OK", "text/plain"),
+            (b'{"error": "no such project"}', JSON),
+            (b'{"status": "success"}', JSON),
+            (b'{"partialSuccess": [1]}', JSON),
+            (b"[]", JSON),
+            (b"{", JSON),
+            (b"\xff", JSON),
+            (PARTIAL[:-1], PROTOBUF),
+        ],
+    )
+    def test_anything_else_is_the_answer_of_another_server(self, content, content_type):
+        """A login page, a captive portal, another interface: the records wait."""
+        answer = answered(content, content_type)
+
+        assert answer.verdict is Verdict.MISCONFIGURED
+        assert "not an OTLP response" in answer.reason
+
+    @pytest.mark.parametrize("count", [3, "3"])
+    @pytest.mark.parametrize("names", [("partialSuccess", "rejectedLogRecords", "errorMessage")])
+    def test_partial_success_in_json(self, names, count):
+        """OTLP JSON writes 64-bit numbers as text, and not every receiver does."""
+        outer, number, text = names
+        answer = answered(json.dumps({outer: {number: count, text: "x" * 70_000}}).encode(), JSON)
+
+        assert (answer.verdict, answer.rejected, answer.reason) == (Verdict.ACCEPTED, 3, "x" * 500)
+
+    def test_partial_success_with_a_long_text(self):
+        """It is read, and shortened where it is logged."""
+        answer = answered(PARTIAL, PROTOBUF)
+
+        assert (answer.status, answer.rejected, answer.reason) == ("partial_success", 3, "x" * 500)
+
+    @given(
+        st.integers(100, 999),
+        st.dictionaries(st.sampled_from(["Content-Type", "Retry-After", "Location"]), st.text()),
+        st.binary(),
+    )
+    def test_hostile_answer_raises_nothing(self, code, headers, content):
+        """Whatever it says, the reason is short, printable, and the pause bounded."""
+        answer = http_answer(code, headers, content)
+
+        assert len(answer.reason) < 1200
+        assert answer.reason.isprintable()
+        assert 0 <= answer.retry_after_s <= MAX_RETRY_AFTER_S
+
+
+class TestRedirect:
+    @pytest.mark.parametrize(
+        "location, shown",
+        [
+            ("https://me:secret@elsewhere.example.org:8443/a?token=secret", "https://elsewhere.example.org:8443;"),
+            ("/login?token=secret", "check the path of the endpoint"),
+            ("http://[broken?token=secret", "Permanent Redirect"),
+        ],
+    )
+    def test_is_named_without_secrets(self, location, shown):
+        """Scheme, host and port of the target are enough."""
+        answer = http_answer(308, {"Location": location}, b"")
+
+        assert answer.verdict is Verdict.MISCONFIGURED
+        assert shown in answer.reason
+        assert "secret" not in answer.reason
+
+
+class TestOtherProtocols:
+    @pytest.mark.parametrize(
+        "content",
+        [
+            b"Client sent an HTTP request to an HTTPS server.\n",
+            b"<center>The plain HTTP request was sent to HTTPS port</center>",
+            b"Reason: You're speaking plain HTTP to an SSL-enabled server port.",
+        ],
+    )
+    def test_plain_http_to_a_port_with_tls(self, content):
+        """Go, nginx and Apache answer 400, which says nothing of the records."""
+        answer = answered(content, HTML, 400)
+
+        assert answer.verdict is Verdict.MISCONFIGURED
+        assert "write https://" in answer.reason
+
+    def test_other_bad_request_rejects(self):
+        """It is about the records."""
+        assert answered(b"bad timestamp", None, 400).verdict is Verdict.REJECTED
+
+    def test_exception_without_a_known_cause_is_retryable(self):
+        """A connection that was reset, for instance."""
+        assert failed(ConnectionResetError("reset")).verdict is Verdict.RETRYABLE
+
+
+class TestOutage:
+    @pytest.fixture
+    def clock(self, monkeypatch):
+        """The time in seconds, as a list of one number."""
+        now_s = [1000.0]
+        monkeypatch.setattr("jupyter_otel_telemetry.otlp.outage.time", SimpleNamespace(monotonic=lambda: now_s[0]))
+        return now_s
+
+    @pytest.fixture
+    def outage(self):
+        return Outage("http://h", logging.getLogger("tests.outage"))
+
+    def test_is_logged_when_it_begins_hourly_and_when_it_is_over(self, clock, outage, caplog):
+        """With the number of attempts, and of the records that wait."""
+        for number in range(121):
+            clock[0] = 1000 + 60.0 * number
+            outage.failed(Answer(Verdict.RETRYABLE, "503", "no"), f"{number} wait")
+        outage.worked()
+        outage.worked()
+
+        assert caplog.messages == [
+            "delivery to http://h fails: 503 no; 0 wait",
+            "delivery to http://h fails for 1 h (61 attempts): 503 no; 60 wait",
+            "delivery to http://h fails for 2 h (121 attempts): 503 no; 120 wait",
+            "delivery to http://h works again after 2 h; failed attempts: 121",
+        ]
+
+    def test_another_status_is_logged_at_once(self, clock, outage, caplog):
+        """The first outage may hide a wrong token."""
+        for status in ("503", "401", "503", "401"):
+            clock[0] += 1
+            outage.failed(Answer(Verdict.RETRYABLE, status), "1 waits")
+
+        assert caplog.messages == [
+            "delivery to http://h fails: 503; 1 waits",
+            "delivery to http://h fails for 1 s (2 attempts): 401; 1 waits",
+        ]
+
+    @pytest.mark.parametrize(
+        "seconds, text", [(0.4, "0 s"), (59, "59 s"), (60, "1 min"), (3661, "1 h 1 min"), (90_000, "1 d 1 h")]
+    )
+    def test_durations_are_for_people(self, seconds, text):
+        """Their two largest units."""
+        assert duration(seconds) == text
