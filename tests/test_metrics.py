@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import logging
+
 import pytest
 from builders import ID, schema
 from opentelemetry import metrics
@@ -76,6 +78,14 @@ class TestEvents:
         log.record_event(ID, 1, {})
 
         assert measured("jupyter.events.withheld", **SCHEMA) == 1
+
+    def test_that_were_turned_into_text_are_withheld_too(self, measured, otlp_receiver):
+        """By a handler with a policy, each of them; their schema is unknown."""
+        handler = OTLPHandler(endpoint=otlp_receiver.endpoint, allowed_schemas=[ID])
+        for _ in range(2):
+            handler.handle(logging.LogRecord("jupyter_events.logger.1", 20, "", 0, "{'user': 'ada'}", None, None))
+
+        assert measured("jupyter.events.withheld") == 2
 
 
 @pytest.mark.parametrize("has_spool", [False, True], ids=["memory", "spool"])
