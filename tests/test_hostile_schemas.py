@@ -148,7 +148,7 @@ CASES = {
     ),
     "many categories below many names": (
         (
-            'outcome({"properties": {f"p{n}": {"categories": [f"c{n}"], "propertyNames": REF} for n in range(3_000)}},'
+            'outcome({"properties": {f"p{n}": {"categories": [f"c{n}"], "propertyNames": REF} for n in range(999)}},'
             ' {"p1": {}})'
         ),
         "recorded",

@@ -26,6 +26,7 @@ Errors = Iterator[jsonschema.ValidationError]
 
 MAX_STEPS: Final = 20_000
 _MAX_ERRORS: Final = 1_000
+_MAX_KEPT: Final = 1_000
 _MAX_TEXT: Final = 200
 _BY_ENGINE: Final = (
     "const enum exclusiveMaximum exclusiveMinimum maxItems maxLength maxProperties maximum minItems minLength "
@@ -38,12 +39,13 @@ _SAFE_MESSAGES: Final = frozenset("additionalProperties dependencies dependentRe
 """Keywords whose messages name properties, never values."""
 
 
-def explanation(documents: SchemaDocuments, instance: Any) -> jsonschema.ValidationError:
+def explanation(documents: SchemaDocuments, instance: Any, compiled: dict[Any, Any]) -> jsonschema.ValidationError:
     """Return the error that explains best why a schema does not allow an instance.
 
     Its `absolute_path` leads to the value that violates the rule. `validator` is None if the rule was not found.
+    `compiled` keeps what is compiled of the schema for the next explanation.
     """
-    work = _Work()
+    work = _Work(compiled)
     token = _current.set(work)
     errors: list[jsonschema.ValidationError] = []
     try:
@@ -94,10 +96,10 @@ class _CutShort(Exception):
 class _Work:
     """The work for one explanation, and what it has come across."""
 
-    def __init__(self) -> None:
+    def __init__(self, compiled: dict[Any, Any]) -> None:
         self._steps = 0
         self._unexplained: list[tuple[str, Any, Document, Any]] = []
-        self._compiled: dict[Any, Any] = {}
+        self._compiled = compiled
 
     def step(self, weight: int = 1) -> None:
         self._steps += weight
@@ -108,7 +110,9 @@ class _Work:
         found = self._compiled.get(key)
         if found is None:
             self.step(10)
-            found = self._compiled[key] = build()
+            found = build()
+            if len(self._compiled) < _MAX_KEPT:
+                self._compiled[key] = found
         return found
 
     def matches(self, pattern: str, name: str) -> bool:
