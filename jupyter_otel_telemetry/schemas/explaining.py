@@ -28,6 +28,7 @@ MAX_STEPS: Final = 20_000
 _MAX_ERRORS: Final = 1_000
 _MAX_KEPT: Final = 1_000
 _MAX_TEXT: Final = 200
+_MAX_NAMES: Final = 20
 _BY_ENGINE: Final = (
     "const enum exclusiveMaximum exclusiveMinimum maxItems maxLength maxProperties maximum minItems minLength "
     "minProperties minimum multipleOf pattern uniqueItems".split()
@@ -49,7 +50,7 @@ def explanation(documents: SchemaDocuments, instance: Any, compiled: dict[Any, A
     token = _current.set(work)
     errors: list[jsonschema.ValidationError] = []
     try:
-        validator = _explaining_class(validator_class(documents.root))(documents.root, registry=documents.registry)
+        validator = work.compiled(documents, lambda: _explaining_validator(documents))
         for error in islice(validator.iter_errors(instance), _MAX_ERRORS):
             errors.append(error)  # noqa: PERF402 - those found before the work is cut short count
     except (_CutShort, RecursionError):
@@ -61,6 +62,10 @@ def explanation(documents: SchemaDocuments, instance: Any, compiled: dict[Any, A
     finally:
         _current.reset(token)
     return best_match(errors) or work.vague_error(instance)
+
+
+def _explaining_validator(documents: SchemaDocuments) -> Any:
+    return _explaining_class(validator_class(documents.root))(documents.root, registry=documents.registry)
 
 
 def broken_rule(error: jsonschema.ValidationError) -> str:
@@ -255,7 +260,8 @@ def _additional_properties(validator: Any, allowed: Any, instance: Any, schema: 
     known = schema.get("properties", ())
     extra = [name for name in instance if name not in known and not any(matches(p, name) for p in patterns)]
     if allowed is False and extra:
-        names = ", ".join(repr(name) for name in extra)
+        names = ", ".join(map(repr, extra[:_MAX_NAMES]))
+        names += f" and {len(extra) - _MAX_NAMES} more" if len(extra) > _MAX_NAMES else ""
         yield jsonschema.ValidationError(f"has properties that the schema does not allow: {names}")
     elif validator.is_type(allowed, "object"):
         for name in extra:
