@@ -22,8 +22,8 @@ from compare import EVENT, ID, SCHEMA
 from receivers import counting
 
 from jupyter_otel_telemetry import EventLog, OTLPHandler
+from jupyter_otel_telemetry.otlp.entries import Entry
 from jupyter_otel_telemetry.spool import SpoolOptions
-from jupyter_otel_telemetry.spool.entries import Entry
 from jupyter_otel_telemetry.spool.folder import SpoolFolder
 from jupyter_otel_telemetry.spool.store import Store
 

@@ -109,7 +109,7 @@ class TestHandlers:
             ([{"class": "FileHandler"}], "its module is missing; write it as in logging.FileHandler"),
             ([{"class": "logging.FileHandle"}], "logging has no class 'FileHandle'; did you mean 'FileHandler'"),
             ([{"class": "no_such_package.Handler"}], "No module named 'no_such_package'"),
-            ([{"class": "json.JSONDecoder"}], "json.JSONDecoder is not a class of logging handlers"),
+            ([{"class": "json.JSONDecoder"}], "json.JSONDecoder is not a subclass of logging.Handler"),
             (
                 [{"class": "logging.FileHandler", "filenam": "x"}],
                 "has no argument 'filenam'; did you mean 'filename'",

@@ -302,7 +302,7 @@ class TestHandlerNarrows:
         record = logging.makeLogRecord(lose_form(sink.records[0]))
         OTLPHandler(allowed_schemas=[ID], logger_provider=memory.provider).handle(record)
         assert memory.logs == []
-        assert "does not send a record of logger" in caplog.text
+        assert "is not sent: it was an event" in caplog.text
         assert "secret" not in caplog.text
         OTLPHandler(logger_provider=memory.provider).handle(record)
 
@@ -755,8 +755,8 @@ class TestTroubles:
     def test_of_the_encoding_for_a_spool(self, failures, tmp_path, monkeypatch):
         """A record that cannot be encoded is lost, not shown."""
         handler = OTLPHandler(spool=tmp_path, endpoint="http://127.0.0.1:9")
-        monkeypatch.setattr(handler._spool, "_entry", lambda record: int(record.log_record.body))
-        event_log(["*"], handler).record_event(ID, 1, {"action": "secret"})
+        monkeypatch.setattr(handler._spool._encoder, "entry", lambda record: int(record.log_record.body))
+        handler.handle(logging.makeLogRecord({"name": "x", "msg": "secret"}))
 
         assert "secret" not in failures("ValueError")
 

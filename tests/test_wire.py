@@ -16,9 +16,9 @@ from opentelemetry.sdk.trace import TracerProvider
 from jupyter_otel_telemetry import EventLog, OTLPHandler
 from jupyter_otel_telemetry.events.record import EventRecord
 from jupyter_otel_telemetry.export.resource import program_resource
+from jupyter_otel_telemetry.otlp.encoding import encode_resource, encode_scope
 from jupyter_otel_telemetry.otlp.wire import encode_log_record
 from jupyter_otel_telemetry.schemas.schema import parse_schema
-from jupyter_otel_telemetry.spool.encoding import encode_resource, encode_scope
 from jupyter_otel_telemetry.spool.journal import Journal, waiting
 
 texts = st.text(st.characters(exclude_categories=["Cs"])) | st.integers(90, 2000).map("a".__mul__)

@@ -20,8 +20,8 @@ from jupyter_otel_telemetry.export.resource import process_resource, program_res
 from jupyter_otel_telemetry.forks import after_fork_in_child
 from jupyter_otel_telemetry.jsondata import json_bytes
 from jupyter_otel_telemetry.names import SCOPE_NAME
+from jupyter_otel_telemetry.otlp.encoding import encode_record, encode_resource, encode_scope
 from jupyter_otel_telemetry.otlp.otlpjson import to_json
-from jupyter_otel_telemetry.spool.encoding import encode_record, encode_resource, encode_scope
 
 if TYPE_CHECKING:
     import logging

@@ -1,8 +1,7 @@
 """The engine of verdicts: jsonschema-rs, in the only way this package uses it.
 
-Its time is linear for most schemas. It matches patterns without backtracking where they allow that; where they do
-not, it gives up after `_BACKTRACK_LIMIT` steps, and the value is invalid. It remembers verdicts at recursive
-references.
+Its time is linear for most schemas. It matches patterns without backtracking where they allow that; where not, it
+gives up after `_BACKTRACK_LIMIT` steps, and the value is invalid. It remembers verdicts at recursive references.
 `effort` refuses the schemas for which that is not enough.
 """
 
@@ -32,8 +31,8 @@ _BACKTRACK_LIMIT: Final = 10_000
 _SIZE_OF_ALL_PATTERNS: Final = 20_000_000
 _SIZES_OF_ONE_PATTERN: Final = (8_000, 10_000_000)
 _NUMERIC: Final = frozenset("maximum minimum exclusiveMaximum exclusiveMinimum multipleOf uniqueItems".split())
-_PRINTABLE_BITS: Final = 2_000
-"""Size of an integer of which Python makes text however its limit is set; the engine does not see longer ones."""
+_LONG: Final = 10**600
+"""The engine does not see integers of which Python makes no text, however its limit on digits is set."""
 _TYPES: Final = ("array", "boolean", "null", "number", "object", "string")
 _URI_KEYWORDS: Final = ("$id", "id", "$ref", "$dynamicRef", "$recursiveRef")
 _ANNOTATIONS: Final = ("contentEncoding", "contentMediaType")
@@ -85,15 +84,19 @@ def _numeric(is_valid: Callable[[Any], bool]) -> Callable[[Any], bool]:
 
 
 def _holds_long_integer(value: Any) -> bool:
-    kind = type(value)
-    if kind is int:
-        return bool(value.bit_length() > _PRINTABLE_BITS)
-    return kind in {dict, list} and any(map(_holds_long_integer, value.values() if kind is dict else value))
+    for item in value.values() if type(value) is dict else value if type(value) is list else (value,):
+        kind = type(item)
+        if kind is int:
+            if not -_LONG < item < _LONG:
+                return True
+        elif (kind is dict or kind is list) and _holds_long_integer(item):
+            return True
+    return False
 
 
 def _with_decimals(value: Any) -> Any:
     kind = type(value)
-    if kind is int and value.bit_length() > _PRINTABLE_BITS:
+    if kind is int and not -_LONG < value < _LONG:
         if value.bit_length() > MAX_DIGITS * math.log2(10):
             raise LongIntegerError
         return Decimal(value)

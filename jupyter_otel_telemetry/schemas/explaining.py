@@ -26,7 +26,9 @@ Errors = Iterator[jsonschema.ValidationError]
 
 MAX_STEPS: Final = 20_000
 _MAX_ERRORS: Final = 1_000
+_MAX_KEPT: Final = 1_000
 _MAX_TEXT: Final = 200
+_MAX_NAMES: Final = 20
 _BY_ENGINE: Final = (
     "const enum exclusiveMaximum exclusiveMinimum maxItems maxLength maxProperties maximum minItems minLength "
     "minProperties minimum multipleOf pattern uniqueItems".split()
@@ -38,16 +40,17 @@ _SAFE_MESSAGES: Final = frozenset("additionalProperties dependencies dependentRe
 """Keywords whose messages name properties, never values."""
 
 
-def explanation(documents: SchemaDocuments, instance: Any) -> jsonschema.ValidationError:
+def explanation(documents: SchemaDocuments, instance: Any, compiled: dict[Any, Any]) -> jsonschema.ValidationError:
     """Return the error that explains best why a schema does not allow an instance.
 
     Its `absolute_path` leads to the value that violates the rule. `validator` is None if the rule was not found.
+    `compiled` keeps what is compiled of the schema for the next explanation.
     """
-    work = _Work()
+    work = _Work(compiled)
     token = _current.set(work)
     errors: list[jsonschema.ValidationError] = []
     try:
-        validator = _explaining_class(validator_class(documents.root))(documents.root, registry=documents.registry)
+        validator = work.compiled(documents, lambda: _explaining_validator(documents))
         for error in islice(validator.iter_errors(instance), _MAX_ERRORS):
             errors.append(error)  # noqa: PERF402 - those found before the work is cut short count
     except (_CutShort, RecursionError):
@@ -59,6 +62,10 @@ def explanation(documents: SchemaDocuments, instance: Any) -> jsonschema.Validat
     finally:
         _current.reset(token)
     return best_match(errors) or work.vague_error(instance)
+
+
+def _explaining_validator(documents: SchemaDocuments) -> Any:
+    return _explaining_class(validator_class(documents.root))(documents.root, registry=documents.registry)
 
 
 def broken_rule(error: jsonschema.ValidationError) -> str:
@@ -94,10 +101,10 @@ class _CutShort(Exception):
 class _Work:
     """The work for one explanation, and what it has come across."""
 
-    def __init__(self) -> None:
+    def __init__(self, compiled: dict[Any, Any]) -> None:
         self._steps = 0
         self._unexplained: list[tuple[str, Any, Document, Any]] = []
-        self._compiled: dict[Any, Any] = {}
+        self._compiled = compiled
 
     def step(self, weight: int = 1) -> None:
         self._steps += weight
@@ -108,7 +115,9 @@ class _Work:
         found = self._compiled.get(key)
         if found is None:
             self.step(10)
-            found = self._compiled[key] = build()
+            found = build()
+            if len(self._compiled) < _MAX_KEPT:
+                self._compiled[key] = found
         return found
 
     def matches(self, pattern: str, name: str) -> bool:
@@ -251,7 +260,8 @@ def _additional_properties(validator: Any, allowed: Any, instance: Any, schema: 
     known = schema.get("properties", ())
     extra = [name for name in instance if name not in known and not any(matches(p, name) for p in patterns)]
     if allowed is False and extra:
-        names = ", ".join(repr(name) for name in extra)
+        names = ", ".join(map(repr, extra[:_MAX_NAMES]))
+        names += f" and {len(extra) - _MAX_NAMES} more" if len(extra) > _MAX_NAMES else ""
         yield jsonschema.ValidationError(f"has properties that the schema does not allow: {names}")
     elif validator.is_type(allowed, "object"):
         for name in extra:

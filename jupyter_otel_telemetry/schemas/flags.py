@@ -170,6 +170,7 @@ class Location:
         self._subschemas = [flags.subschemas[number] for number in sorted(numbers)]
         self._around = [flags.subschemas[number] for number in sorted(around - numbers)]
         self._properties: dict[str, Location] = {}
+        self._item_places: dict[int, Location] = {}
 
     @property
     def key(self) -> tuple[Numbers, Numbers]:
@@ -228,9 +229,13 @@ class Location:
         """What is said of the items of arrays here: of each at the beginning that differs, then of all others."""
         if not self._may_be("array") or (self.describes_properties and not self._has_items):
             return []
-        described = [*self._subschemas, *self._around]
-        count = max((max(len(s.prefix), s.rest_begins) for s in described), default=0)
-        return [self.of_item(index) for index in range(count + 1)]
+        return [self.of_item(index) for index in range(self._last_index + 1)]
+
+    @cached_property
+    def _last_index(self) -> int:
+        """The index from which on all items are alike."""
+        described = (*self._subschemas, *self._around)
+        return max((max(len(s.prefix), s.rest_begins) for s in described), default=0)
 
     def of_property(self, name: str) -> Location:
         """Return the place of a property."""
@@ -258,9 +263,14 @@ class Location:
 
     def of_item(self, index: int) -> Location:
         """Return the place of an item of an array."""
-        described = [*self._subschemas, *self._around]
-        numbers = NO_NUMBERS.union(*(s.of_item(index) for s in described))
-        return self._flags.location(numbers, frozenset(s.number for s in described if s.describes_items))
+        index = min(index, self._last_index)
+        found = self._item_places.get(index)
+        if found is None:
+            described = [*self._subschemas, *self._around]
+            numbers = NO_NUMBERS.union(*(s.of_item(index) for s in described))
+            around = frozenset(s.number for s in described if s.describes_items)
+            found = self._item_places[index] = self._flags.location(numbers, around)
+        return found
 
     def reaches(self, path: str) -> bool:
         """Tell whether the schema lets anything stand at a dotted path, which passes arrays unseen."""

@@ -51,9 +51,11 @@ class SchemaDocuments:
         self.needed = {uri: _prepared(found) for uri, found in needed.items()}
         self.registry: Registry[Any] = METASCHEMAS.with_resources(
             (uri, _resource(found)) for uri, found in [*self.needed.items(), *_own_name(self.root)]
-        ).crawl()
-        for found in self:
-            _check_references(found, self.registry)
+        )
+        if any(any(_references(found)) for found in self):
+            self.registry = self.registry.crawl()
+            for found in self:
+                _check_references(found, self.registry)
         self._others: dict[str, list[tuple[Document, Registry[Any]]]] = {
             uri: [
                 (other, self.registry.with_resource(uri, _resource(other)).crawl())
@@ -131,6 +133,8 @@ def external_references(document: Document) -> list[str]:
 
     """
     document = _prepared(document)
+    if not any(_references(document)):
+        return []
     registry = METASCHEMAS.with_resources((uri, _resource(found)) for uri, found in _own_name(document)).crawl()
     return list(dict.fromkeys(_unresolved(document, registry)))
 

@@ -34,6 +34,7 @@ class EventValidator:
         self._name = name
         self._known_names = documents.root.get("properties", {}).keys()  # none of which is reserved
         self._documents = documents
+        self._compiled_rules: dict[Any, Any] = {}
         self._is_valid = compile_schema(documents.root, documents.by_uri() if documents.needed else (), name)
 
     def checked(self, event: Any) -> Document:
@@ -71,7 +72,7 @@ class EventValidator:
         """
         if self._allows(instance):
             return
-        error = explanation(self._documents, instance)
+        error = explanation(self._documents, instance, self._compiled_rules)
         raise self._invalid(
             tuple(error.absolute_path),
             broken_rule(error),
