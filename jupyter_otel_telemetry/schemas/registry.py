@@ -138,7 +138,8 @@ class SchemaRegistry:
     def parse(self, schema: Any) -> Schema:
         """Check a schema, as far as that can be done alone, and whether it may be registered; raise as `register`."""
         new = parse_schema(schema)
-        if not new.references:  # what cannot be applied is found now, as is a $ref that leads nowhere
+        if not new.references and new.key not in self.current:
+            # What cannot be applied is found now, as is a $ref that leads nowhere.
             self._compiled_alone[new.key] = _compiled(new, {new.key: new}, {new.key: {}})
         old = self.current.get(new.key)
         if old is not None and (difference := _difference(old.document, new.document)):
