@@ -153,7 +153,8 @@ class SchemaRegistry:
         """Check a schema alone and against those here and `others`; raise as `register`, without the source."""
         new = replace(parse_schema(schema), source=source)
         _refuse_conflict(self.current.get(new.key) or (others or {}).get(new.key), new)
-        if not new.references:  # now, since a schema that cannot be applied must not be registered
+        if not new.references and new.key not in self.current:
+            # Now, since a schema that cannot be applied must not be registered.
             self._compiled_alone[new.key] = _compiled(new, {new.key: new}, {new.key: {}})
         return new
 
