@@ -236,7 +236,7 @@ class TestFrontEndEvents:
 class TestLogLine:
     def test_says_what_goes_where_without_secrets(self, server, receiver):
         """One line when the server starts."""
-        (line,) = [line for line in server.output.splitlines() if "sending" in line]
+        (line,) = [line for line in server.output.splitlines() if "startup] sending" in line]
 
         assert re.match(r"\[I \S+ \S+ jupyter_otel_telemetry\.export\.startup\] sending all events, ", line)
         assert line.endswith(f"no property withheld, to {receiver.endpoint} (http/protobuf), without spool")
@@ -244,7 +244,7 @@ class TestLogLine:
 
     def test_warns_of_schemas_that_say_personal_data(self, server):
         """Jupyter Server's own three, of whose properties no option says anything."""
-        (line,) = [line for line in server.output.splitlines() if "personal-data" in line]
+        (line,) = [line for line in server.output.splitlines() if "say personal-data" in line]
 
         assert re.match(r"\[W \S+ \S+ jupyter_otel_telemetry\.export\.startup\] ", line)
         assert f"every property of their events is sent: {CONTENTS}, {GATEWAY}, {KERNELS}; name" in line
@@ -408,7 +408,7 @@ class TestEnable:
                 Server, {}, tmp_path / name, {"OTEL_EXPORTER_OTLP_ENDPOINT": otlp_receiver.endpoint}, programs
             )
             server.stop()
-            return [line for line in server.output.splitlines() if "jupyter_otel_telemetry: sending" in line]
+            return [line for line in server.output.splitlines() if "sending all events" in line]
 
         assert lines_of_server("before") == []
         try:
