@@ -756,7 +756,7 @@ class TestTroubles:
         """A record that cannot be encoded is lost, not shown."""
         handler = OTLPHandler(spool=tmp_path, endpoint="http://127.0.0.1:9")
         monkeypatch.setattr(handler._spool._encoder, "entry", lambda record: int(record.log_record.body))
-        handler.handle(logging.makeLogRecord({"name": "x", "msg": "secret"}))
+        handler.handle(logging.makeLogRecord({"name": "x", "msg": "secret", "levelno": logging.INFO}))
 
         assert "secret" not in failures("ValueError")
 
