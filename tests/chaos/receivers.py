@@ -11,6 +11,7 @@ from http.server import BaseHTTPRequestHandler
 from zlib import decompress
 
 import grpc
+import pytest
 from builders import serving
 from google.protobuf.duration_pb2 import Duration
 from google.rpc.error_details_pb2 import RetryInfo
@@ -21,6 +22,9 @@ from opentelemetry.proto.collector.logs.v1.logs_service_pb2 import (
 )
 
 from jupyter_otel_telemetry.otlp.received import logs_of
+from jupyter_otel_telemetry.spool import SpoolOptions, inspection
+from jupyter_otel_telemetry.spool.entries import message_of
+from jupyter_otel_telemetry.spool.folder import SpoolFolder
 
 
 @dataclass(frozen=True)
@@ -111,6 +115,16 @@ def wait_until(condition, timeout_s=20):
     while not condition():
         assert time.monotonic() < deadline_s
         time.sleep(0.02)
+
+
+def rejected_in(folder):
+    """Return the numbers of the events that a spool keeps as rejected, and why."""
+    found = inspection.rejected(SpoolFolder(SpoolOptions(folder)), pytest.fail)
+    return [
+        (log.attributes["jupyter.event.count"], group.why["status"])
+        for group in found
+        for log in logs_of(message_of(group.entries))
+    ]
 
 
 def _answer(reply):

@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import json
-
 import pytest
 from builders import ID
-from receivers import BAD, ILL, OK, UNAUTHORIZED, UNAVAILABLE, Reply
+from receivers import BAD, ILL, OK, UNAUTHORIZED, UNAVAILABLE, Reply, rejected_in
 
 from jupyter_otel_telemetry.otlp.answers import Answer, http_answer
 from jupyter_otel_telemetry.spool.courier import Backoff
@@ -24,16 +22,8 @@ def flush(log, timeout_s=20):
 
 
 def rejected(folder):
-    """Return the numbers of the events that are set aside, and why."""
-    found = []
-    for path in sorted((folder / "rejected").glob("*.jsonl")):
-        for line in path.read_text().splitlines():
-            content = json.loads(line)
-            for scope in content["resourceLogs"][0]["scopeLogs"]:
-                for one in scope["logRecords"]:
-                    attributes = {pair["key"]: pair["value"] for pair in one["attributes"]}
-                    found.append((int(attributes["jupyter.event.count"]["intValue"]), content["refused"]["status"]))
-    return found
+    """Return the numbers of the events that were rejected, and why."""
+    return rejected_in(folder)
 
 
 class TestRetries:
