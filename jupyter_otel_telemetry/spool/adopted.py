@@ -126,7 +126,7 @@ class Adopted:
 
     def _finish(self, reader: Reader) -> None:
         self._readers.remove(reader)
-        reader.close()
+        reader.finish()
         reader.journal.close(remove=True)
         if reader.has_unreadable:
             self._resting[reader.journal.path.name] = time.monotonic() + _REST_S

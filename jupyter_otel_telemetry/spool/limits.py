@@ -62,6 +62,9 @@ class Limits:
         self._scan_s = -1.0  # until there was one
         self._files: list[_File] = []
 
+    def __repr__(self) -> str:
+        return f"looking at the size of {self._folder}"
+
     @property
     def is_due(self) -> bool:
         """Whether it is time to look again, as often as that is cheap."""

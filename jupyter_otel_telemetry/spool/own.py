@@ -46,7 +46,11 @@ class Own:
         self._is_synced = folder.options.durability == "power"
         self.journal = Journal.create(folder.queue)
         self.writer = Writer(self.journal, folder.options.segment_bytes)
-        self.reader = Reader(self.journal, self.writer)
+        try:
+            self.reader = Reader(self.journal, self.writer)
+        except OSError:
+            self.journal.close(remove=True)
+            raise
         self._lock = threading.RLock()
         self._synced = Position(0, 0)
         self._unsynced: deque[tuple[Position, Entry]] = deque()
@@ -133,6 +137,7 @@ class Own:
             is_empty = self.reader.read(1, 1) is None
             if is_empty:
                 self.reader.discard()
+                self.reader.finish()
         except OSError:
             is_empty = False
         self.reader.close()

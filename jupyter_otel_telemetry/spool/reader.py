@@ -152,6 +152,15 @@ class Reader:
         if self._number == self._position.segment:
             self._remove_segment()
 
+    def finish(self) -> None:
+        """Remove segments that were taken and could not be removed then, and close the file."""
+        self.close()
+        if not self._is_pinned:
+            with suppress(OSError):  # then the journal stays, and this is done again
+                for number in segments(self.journal.path):
+                    if number < self._position.segment and number not in self._unreadable:
+                        self._remove(number)
+
     def close(self) -> None:
         """Close the file; the lock is the journal's."""
         file, self._file, self._number = self._file, None, -1
