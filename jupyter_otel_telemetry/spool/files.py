@@ -238,10 +238,11 @@ def folders_in(folder: Path) -> list[str]:
         return []
 
 
-def make_folder(path: Path) -> None:
-    """Make a folder that nobody else may look into; raise `OSError`."""
+def make_folder(path: Path, *, is_inner: bool = True) -> None:
+    """Make a folder that nobody else may look into, in a spool or for one; raise `OSError`."""
     os.mkdir(path, 0o700)
-    _give_to_owner_of_folder(path, path)
+    if is_inner:
+        _give_to_owner_of_folder(path, path)
 
 
 def rename(path: Path, new: Path) -> None:

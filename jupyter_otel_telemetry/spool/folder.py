@@ -141,11 +141,11 @@ class SpoolFolder:
 
         """
         self.check_format()
-        self.path.mkdir(mode=0o700, parents=True, exist_ok=True)
+        self.path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
         for folder in (self.path, self.queue, self.rejected):
-            if folder != self.path and not files.exists(folder):
+            if not files.exists(folder):
                 with suppress(FileExistsError):
-                    files.make_folder(folder)
+                    files.make_folder(folder, is_inner=folder != self.path)
             if not os.access(folder, os.W_OK | os.X_OK):
                 raise PermissionError(errno.EACCES, "the spool must be able to write here", str(folder))
         if not self._format():

@@ -44,11 +44,11 @@ def die(store):
     store._adopted.close()
 
 
-def deliver(store, rounds=1, adopt=True):
+def deliver(store, rounds=1):
     """Send what a store has, as its sender does, and return the numbers."""
     found = []
     for _ in range(rounds):
-        store.tend(adopt=adopt)
+        store.tend(adopt=True)
         for source, batch in store.batches():
             found += map(number_of, batch.entries)
             store.take(source, batch, len(batch.entries))

@@ -68,8 +68,8 @@ class TestAnyFailure:
     )
     def test_loses_nothing(self, name, error, first, count, durability):
         """Records of this process and those that another one has left arrive, from this process or the next."""
-        with tempfile.TemporaryDirectory() as path:
-            path = Path(path) / "spool"
+        with tempfile.TemporaryDirectory() as base:
+            path = Path(base) / "spool"
             other = open_store(path)
             for number in range(10):
                 other.append(entry(number, 9_000))
