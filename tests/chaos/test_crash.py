@@ -18,7 +18,7 @@ from jupyter_otel_telemetry.spool import files, inspection
 from jupyter_otel_telemetry.spool.folder import MIN_SIZE_BYTES, SpoolFolder, SpoolOptions
 from jupyter_otel_telemetry.spool.maintenance import requeue_rejected
 
-STATES = int(os.environ.get("CRASH_STATES", "2000"))
+STATES = int(os.environ.get("CRASH_STATES", "1200"))
 WORKLOADS = 40
 SEED = int(os.environ.get("CRASH_SEED", "20261125"))
 
