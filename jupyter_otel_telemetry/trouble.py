@@ -3,13 +3,22 @@
 from __future__ import annotations
 
 import threading
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Protocol
 
 if TYPE_CHECKING:
-    import logging
     from collections.abc import Callable
 
 __all__ = ["TroubleLog"]
+
+
+class _Log(Protocol):
+    """A logger, or an object that logs later."""
+
+    def error(self, text: str, /, *args: object, exc_info: bool = ...) -> None:
+        """Log an error."""
+
+    def warning(self, text: str, /, *args: object) -> None:
+        """Log a warning."""
 
 
 class TroubleLog:
@@ -20,7 +29,7 @@ class TroubleLog:
 
     """
 
-    def __init__(self, log: Callable[[], logging.Logger]) -> None:
+    def __init__(self, log: Callable[[], _Log]) -> None:
         self._log = log
         self._lock = threading.Lock()
         self._failures: dict[int, int] = {}

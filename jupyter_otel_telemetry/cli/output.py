@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import os
-from typing import TYPE_CHECKING
+import sys
+from contextlib import suppress
+from typing import TYPE_CHECKING, Any
 
 import click
 from rich.console import Console
@@ -11,7 +13,7 @@ from rich.console import Console
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-__all__ = ["print_report"]
+__all__ = ["Commands", "print_report"]
 
 _PIPE_WIDTH = 130
 
@@ -28,3 +30,17 @@ def print_report(show: Callable[[Console], None]) -> None:
         show(console)
     # rich fills its columns with spaces, which nobody wants in a file.
     click.echo("\n".join(line.rstrip() for line in capture.get().splitlines()))
+
+
+class Commands(click.Group):
+    """A group of commands that end with one line, not a traceback, when the disk is full or a pipe is closed."""
+
+    def invoke(self, ctx: click.Context) -> Any:
+        """Run a command."""
+        try:
+            return super().invoke(ctx)
+        except OSError as error:
+            # Python writes the rest of its buffer at exit, and would complain once more.
+            with suppress(OSError, ValueError):
+                os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+            raise click.ClickException(str(error)) from error

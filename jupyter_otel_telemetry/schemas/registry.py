@@ -130,6 +130,7 @@ class SchemaRegistry:
             SchemaConflict: an id and version were taken by other content meanwhile.
 
         """
+        _import_compiler()
         with self._lock:
             schemas = dict(self.current)
             for new in parsed:
@@ -170,6 +171,11 @@ def _references(schema: Schema) -> list[str]:
     from jupyter_otel_telemetry.schemas.references import external_references  # noqa: PLC0415
 
     return external_references(schema.document)
+
+
+def _import_compiler() -> None:
+    """Import all that compiling needs: a child that is forked during an import would wait for it forever."""
+    from jupyter_otel_telemetry.schemas import flag_reading, references, validation  # noqa: F401, PLC0415
 
 
 def _compiled(schema: Schema, schemas: Mapping[Key, Schema]) -> CompiledSchema:

@@ -9,6 +9,11 @@ from typing import TYPE_CHECKING, Any
 import jsonschema
 from jsonschema.exceptions import best_match
 
+try:
+    import jsonschema_rs
+except ImportError:  # it is not available on every platform
+    jsonschema_rs = None  # type: ignore[assignment]
+
 from jupyter_otel_telemetry.jsondata import NotJSONError, clean_text, is_mapping, json_copy, json_pointer
 from jupyter_otel_telemetry.schemas.schema import Path, validator_class
 
@@ -130,9 +135,7 @@ def _fast_verdict(
     document: Document, documents: Collection[tuple[str, Document]] = ()
 ) -> Callable[[Any], bool] | None:
     """Compile for jsonschema-rs; None where it is not installed or cannot compile this schema."""
-    try:
-        import jsonschema_rs  # noqa: PLC0415 - not available on every platform
-    except ImportError:
+    if jsonschema_rs is None:
         return None
     draft = getattr(jsonschema_rs, validator_class(document).__name__)
     try:
