@@ -107,7 +107,7 @@ class TestCollector:
     def test_event_above_the_limit_of_the_collector_costs_only_itself(self, collector, handler, log):
         """It answers OUT_OF_RANGE over gRPC and 413 over HTTP."""
         for number in range(400):
-            padding = token_hex(12_000_000) if number == 200 else "x" * 20_000  # even compressed it is too large
+            padding = token_hex(5_000_000) if number == 200 else "x" * 20_000  # even compressed it is too large
             log.record_event(ID, 1, {"count": number, "padding": padding})
 
         assert handler.force_flush(60) is False
