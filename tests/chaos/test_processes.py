@@ -120,15 +120,18 @@ class TestManyProcesses:
 
         assert (child.exitcode, http.arrived) == (0, {"child": [0, 1, 2]})
 
-    def test_terminated_child_of_multiprocessing_loses_nothing(self, http, folder, processes):
-        """SIGTERM is how pools end their workers."""
+    def test_terminated_child_of_multiprocessing_loses_nothing(self, http, folder, processes, spooling):
+        """SIGTERM is how pools end their workers; it is sent first, and what is recorded even then waits."""
         process, told = start(processes, http.url, folder, "child")
         http.wait_for(lambda found: found.logs)
         process.terminate()
-        process.join(20)
+        process.join(60)
+        recorded = _last_number(told)
 
         assert process.exitcode == -signal.SIGTERM
-        assert _wait_until_all(http, {"child": _last_number(told)})
+        assert len(http.arrived["child"]) > recorded - 500
+        spooling(http)
+        assert _wait_until_all(http, {"child": recorded})
 
 
 class TestFork:
