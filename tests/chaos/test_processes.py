@@ -129,7 +129,7 @@ class TestManyProcesses:
         recorded = _last_number(told)
 
         assert process.exitcode == -signal.SIGTERM
-        assert len(http.arrived["child"]) > recorded - 500
+        assert len(http.arrived["child"]) > recorded / 2
         spooling(http)
         assert _wait_until_all(http, {"child": recorded})
 
