@@ -8,7 +8,7 @@ import sys
 import time
 import weakref
 from asyncio import CancelledError
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final, Protocol
 
 from jupyter_otel_telemetry.failures import failure_text
 
@@ -31,10 +31,17 @@ def is_failure(error: BaseException) -> bool:
     return isinstance(error, (Exception, CancelledError)) or type(error).__name__ == "PanicException"
 
 
-def log_trouble(log: Callable[[], logging.Logger], level: int, text: str, *arguments: object, **options: Any) -> None:
+class Log(Protocol):
+    """A logger, or an object that logs later."""
+
+    def log(self, level: int, text: str, /, *args: Any) -> None:
+        """Log a sentence."""
+
+
+def log_trouble(log: Callable[[], Log], level: int, text: str, *arguments: object) -> None:
     """Log a sentence. Never raises: the program's handlers and filters may."""
     try:
-        log().log(level, text, *arguments, **options)
+        log().log(level, text, *arguments)
     except BaseException as error:
         if not is_failure(error):
             raise
@@ -52,7 +59,7 @@ class TroubleLog:
 
     """
 
-    def __init__(self, log: Callable[[], logging.Logger], clock: Callable[[], float] = time.monotonic) -> None:
+    def __init__(self, log: Callable[[], Log], clock: Callable[[], float] = time.monotonic) -> None:
         self._log = log
         self._clock = clock
         self.failing: dict[int, _Failing] = {}

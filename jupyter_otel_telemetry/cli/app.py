@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import click
 
 from jupyter_otel_telemetry.cli.demo import demo
 from jupyter_otel_telemetry.cli.explain import explain
 from jupyter_otel_telemetry.cli.listen import listen
-from jupyter_otel_telemetry.cli.output import printable_lines
+from jupyter_otel_telemetry.cli.output import Commands
 from jupyter_otel_telemetry.cli.spool import spool
 
 __all__ = ["app"]
@@ -32,19 +30,7 @@ Point a program at it:
 """
 
 
-class _Commands(click.Group):
-    """A group whose error messages show no text that a terminal obeys: they quote files, ids and receivers."""
-
-    def invoke(self, ctx: click.Context) -> Any:
-        """Invoke a command."""
-        try:
-            return super().invoke(ctx)
-        except click.ClickException as error:
-            vars(error)["message"] = printable_lines(error.message)  # Final by type only
-            raise
-
-
-@click.group(cls=_Commands, help=_HELP, context_settings={"help_option_names": ["-h", "--help"]})
+@click.group(cls=Commands, help=_HELP, context_settings={"help_option_names": ["-h", "--help"]})
 @click.version_option(package_name="jupyter-otel-telemetry")
 def app() -> None:
     """Take no options of its own; the commands do the work."""

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import os
+import sys
+from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -12,7 +14,7 @@ from rich.console import Console
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-__all__ = ["json_text", "print_report", "printable", "printable_content", "printable_lines"]
+__all__ = ["Commands", "json_text", "print_report", "printable", "printable_content", "printable_lines"]
 
 _PIPE_WIDTH = 130
 
@@ -55,3 +57,23 @@ def json_text(content: Any, *, indent: int | None = None) -> str:
     separators = (",", ":") if indent is None else None
     # ASCII, in which only DEL is left to be escaped.
     return json.dumps(content, indent=indent, separators=separators).replace("\x7f", r"\u007f")
+
+
+class Commands(click.Group):
+    """A group whose commands end with one line, not a traceback, when the disk is full or a pipe is closed.
+
+    Error messages show no text that a terminal obeys: they quote files, ids and receivers.
+    """
+
+    def invoke(self, ctx: click.Context) -> Any:
+        """Run a command."""
+        try:
+            return super().invoke(ctx)
+        except OSError as error:
+            # Python writes the rest of its buffer at exit, and would complain once more.
+            with suppress(OSError, ValueError):
+                os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+            raise click.ClickException(printable_lines(str(error))) from error
+        except click.ClickException as error:
+            vars(error)["message"] = printable_lines(error.message)  # Final by type only
+            raise

@@ -1,11 +1,9 @@
-"""`spool`: look at what waits on the disk, send it, and send again what was refused."""
+"""`spool`: look at what waits on the disk, send it, and send again what was rejected."""
 
 from __future__ import annotations
 
-import json
 import sys
 import time
-from contextlib import suppress
 from functools import wraps
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
@@ -18,23 +16,20 @@ from rich.table import Table
 from rich.text import Text
 
 from jupyter_otel_telemetry.cli.logs import Rows, json_line
-from jupyter_otel_telemetry.cli.output import json_text, print_report, printable, printable_content
-from jupyter_otel_telemetry.otlp.encoding import observed_time_ns
-from jupyter_otel_telemetry.otlp.entries import MAX_BATCH_RECORDS, message_of
-from jupyter_otel_telemetry.otlp.otlpjson import from_json, to_json
+from jupyter_otel_telemetry.cli.output import Commands, json_text, print_report, printable, printable_content
+from jupyter_otel_telemetry.otlp.otlpjson import to_json
 from jupyter_otel_telemetry.otlp.received import logs_of
 from jupyter_otel_telemetry.otlp.settings import ExporterOptions, switched_off
+from jupyter_otel_telemetry.spool import inspection
 from jupyter_otel_telemetry.spool.folder import SpoolFolder, SpoolOptions
-from jupyter_otel_telemetry.spool.journal import Journal, waiting
+from jupyter_otel_telemetry.spool.journal import Journal
 from jupyter_otel_telemetry.spool.maintenance import Drain, requeue_rejected
-from jupyter_otel_telemetry.times import rfc3339
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
     from typing import TypeVar
 
-    from jupyter_otel_telemetry.otlp.entries import Entry
-    from jupyter_otel_telemetry.otlp.received import ReceivedLog
+    from opentelemetry.proto.collector.logs.v1.logs_service_pb2 import ExportLogsServiceRequest
 
     Function = TypeVar("Function", bound=Callable[..., Any])
 
@@ -46,7 +41,7 @@ Look after the folder of `OTLPHandler(spool="DIR")`.
 \b
 How much waits, for how long, of which process:
     jupyter otel-telemetry spool status DIR
-What waits, and what was refused for good:
+What waits, and records that were rejected for good:
     jupyter otel-telemetry spool show DIR
     jupyter otel-telemetry spool show --rejected DIR
 Send what processes that are gone have left:
@@ -71,7 +66,7 @@ _DESTINATION = (
 )
 
 
-@click.group(help=_HELP)
+@click.group(cls=Commands, help=_HELP)
 def spool() -> None:
     """Take no options of its own; the commands do the work."""
 
@@ -103,9 +98,9 @@ def _destination(function: Function) -> Function:
 def status(folder: Path, *, as_json: bool) -> None:
     """Show how much waits: records, bytes, the oldest, for each process.
 
-    Records that were refused for good are counted as they lie in the folder.
+    Records that were rejected for good are counted as they lie in the folder.
     """
-    found = _status(_opened(folder))
+    found = inspection.status(_opened(folder), _tell)
     if as_json:
         click.echo(json_text(found, indent=2))
     else:
@@ -114,27 +109,32 @@ def status(folder: Path, *, as_json: bool) -> None:
 
 @spool.command()
 @_DIR
-@click.option("--rejected", is_flag=True, help="What was refused for good, instead of what waits.")
+@click.option("--rejected", is_flag=True, help="Records that were rejected for good, instead of those that wait.")
 @_JSON
 def show(folder: Path, *, rejected: bool, as_json: bool) -> None:
     """Show the records that wait, the oldest of each process first."""
     opened = _opened(folder)
     render = json_line if as_json else Rows()
-    for log in _rejected_logs(opened) if rejected else _waiting_logs(opened):
-        click.echo(render(log), nl=False)
+    for request in _rejected(opened) if rejected else _waiting(opened):
+        for log in logs_of(request):
+            click.echo(render(log), nl=False)
 
 
 @spool.command()
 @_DIR
-def export(folder: Path) -> None:
+@click.option("--rejected", is_flag=True, help="Records that were rejected for good, each line with the reason.")
+def export(folder: Path, *, rejected: bool) -> None:
     """Write the records that wait to stdout, as OTLP JSON lines, and leave them there.
 
     The Collector's otlp_json_file receiver reads such files.
     """
     opened = _opened(folder)
-    for journal in opened.journals():
-        for part in _parts(waiting(journal)):
-            click.echo(json_text(to_json(message_of(part))))
+    if rejected:
+        contents = (found.to_json() for found in inspection.rejected(opened, _tell))
+    else:
+        contents = (to_json(request) for request in _waiting(opened))
+    for content in contents:
+        click.echo(json_text(content))
 
 
 @spool.command()
@@ -152,15 +152,12 @@ def drain(folder: Path, *, exporter: ExporterOptions, timeout_s: float) -> None:
 @_DIR
 @_destination
 def retry_rejected(folder: Path, *, exporter: ExporterOptions, timeout_s: float) -> None:
-    """Send again what was refused for good.
+    """Send the records again that were rejected for good.
 
-    What is refused again is set aside again. Where the receiver cannot be reached, it waits with the rest.
+    Those that are rejected again are kept again. While the receiver cannot be reached, they wait with the others.
     """
     opened = _opened(folder)
-    try:
-        count, problems = requeue_rejected(opened)
-    except OSError as error:
-        raise click.ClickException(str(error)) from error
+    count, problems = requeue_rejected(opened)
     for problem in problems:
         click.echo(f"left where it is: {printable(problem)}", err=True)
     click.echo(f"to be sent again: {count}", err=True)
@@ -179,46 +176,10 @@ def _opened(folder: Path) -> SpoolFolder:
     return opened
 
 
-def _status(folder: SpoolFolder) -> dict[str, Any]:
-    processes = [_journal_status(path) for path in folder.journals()]
-    oldest = [row["oldest"] for row in processes if row["oldest"] is not None]
-    return {
-        "folder": str(folder.path),
-        "records": sum(row["records"] for row in processes),
-        "rejected": sum(line["refused"]["rejected"] for line in _rejected_lines(folder)),
-        "size_bytes": folder.size_bytes(),
-        "oldest": min(oldest, default=None),
-        "processes": processes,
-    }
-
-
-def _journal_status(path: Path) -> dict[str, Any]:
-    count, oldest = 0, None
-    for entry in waiting(path):
-        if not count:
-            oldest = rfc3339(observed_time_ns(entry.record))
-        count += 1
-    return {
-        "process_id": Journal.process_id(path),
-        "state": "in use" if Journal.is_in_use(path) else "left behind",
-        "records": count,
-        "size_bytes": _size_bytes(path),
-        "oldest": oldest,
-    }
-
-
-def _size_bytes(journal: Path) -> int:
-    size_bytes = 0
-    for file in journal.glob("*.seg"):
-        with suppress(FileNotFoundError):  # sent meanwhile
-            size_bytes += file.stat().st_size
-    return size_bytes
-
-
 def _show_status(found: dict[str, Any], console: Console) -> None:
     console.print(Text(found["folder"], "bold"), soft_wrap=True)
     summary = (
-        f"records waiting: {found['records']}; refused for good: {found['rejected']}; bytes: {found['size_bytes']}"
+        f"records waiting: {found['records']}; rejected for good: {found['rejected']}; bytes: {found['size_bytes']}"
     )
     console.print(Text(summary))
     if not found["processes"]:
@@ -232,39 +193,18 @@ def _show_status(found: dict[str, Any], console: Console) -> None:
     console.print(table)
 
 
-def _waiting_logs(folder: SpoolFolder) -> Iterator[ReceivedLog]:
+def _waiting(folder: SpoolFolder) -> Iterator[ExportLogsServiceRequest]:
     for journal in folder.journals():
-        for part in _parts(waiting(journal)):
-            yield from logs_of(message_of(part))
+        yield from inspection.requests(inspection.waiting(journal, _tell), _tell)
 
 
-def _rejected_logs(folder: SpoolFolder) -> Iterator[ReceivedLog]:
-    for line in _rejected_lines(folder):
-        yield from logs_of(from_json(line))
+def _rejected(folder: SpoolFolder) -> Iterator[ExportLogsServiceRequest]:
+    for found in inspection.rejected(folder, _tell):
+        yield from inspection.requests(found.entries, _tell)
 
 
-def _rejected_lines(folder: SpoolFolder) -> Iterator[dict[str, Any]]:
-    for path in folder.rejected_files():
-        for number, line in enumerate(path.read_bytes().splitlines(), 1):
-            try:
-                content = json.loads(line)
-                from_json(content)
-                content["refused"]["rejected"] += 0
-            except (ValueError, TypeError, KeyError) as error:
-                click.echo(printable(f"{path}, line {number}: {error}"), err=True)
-            else:
-                yield content
-
-
-def _parts(entries: Iterator[Entry]) -> Iterator[list[Entry]]:
-    part: list[Entry] = []
-    for entry in entries:
-        part.append(entry)
-        if len(part) == MAX_BATCH_RECORDS:
-            yield part
-            part = []
-    if part:
-        yield part
+def _tell(problem: str) -> None:
+    click.echo(printable(problem), err=True)
 
 
 def _drain(folder: SpoolFolder, exporter: ExporterOptions, timeout_s: float) -> None:
@@ -274,7 +214,7 @@ def _drain(folder: SpoolFolder, exporter: ExporterOptions, timeout_s: float) -> 
         work = Drain(folder, exporter)
     except (ValueError, OSError) as error:
         raise click.ClickException(str(error)) from error
-    total = sum(1 for path in folder.journals() if not Journal.is_in_use(path) for _ in waiting(path))
+    total = inspection.count_left(folder, _tell)
     columns = (TextColumn("sending"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
     try:
         with Progress(*columns, console=Console(stderr=True)) as progress:
@@ -286,11 +226,9 @@ def _drain(folder: SpoolFolder, exporter: ExporterOptions, timeout_s: float) -> 
                     progress.advance(task, done)
                 elif time.monotonic() - tried_s + answer.retry_after_s >= timeout_s:
                     raise click.ClickException(f"{work.destination}: {answer.status} {answer.reason}; the rest waits")
-    except OSError as error:
-        raise click.ClickException(str(error)) from error
     finally:
         work.close()
-        left = sum(1 for path in folder.journals() for _ in waiting(path))
-        click.echo(f"accepted: {work.accepted}, refused for good: {work.refused}, still waiting: {left}", err=True)
-    if busy := [Journal.process_id(path) for path in folder.journals() if Journal.is_in_use(path)]:
+        left = sum(1 for path in folder.journals() for _ in inspection.waiting(path, _tell))
+        click.echo(f"accepted: {work.accepted}, rejected for good: {work.refused}, still waiting: {left}", err=True)
+    if busy := [Journal.process_id(path) for path in folder.journals() if inspection.in_use(path, _tell)]:
         click.echo(f"what waits of processes that run, they send themselves: {', '.join(map(str, busy))}", err=True)

@@ -7,7 +7,8 @@ from __future__ import annotations
 
 import logging
 from dataclasses import replace
-from typing import TYPE_CHECKING, Protocol
+from importlib import import_module
+from typing import TYPE_CHECKING, Final, Protocol
 
 if TYPE_CHECKING:
     from jupyter_otel_telemetry.otlp.answers import Answer
@@ -16,6 +17,13 @@ if TYPE_CHECKING:
 __all__ = ["Transport", "build_transport"]
 
 _logger = logging.getLogger(__name__)
+
+
+_NEEDED_TO_SEND: Final = {
+    "grpc": ("encodings.idna", "google.rpc.error_details_pb2", "grpc._channel", "grpc.experimental"),
+    "http": ("encodings.idna", "google.rpc.status_pb2", "netrc"),
+}
+"""Modules that gRPC, requests and this package import when they are first used."""
 
 
 class Transport(Protocol):
@@ -43,9 +51,11 @@ def build_transport(options: ExporterOptions, default_compression: str = "gzip")
     for remark in settings.remarks:
         _logger.warning("%s", remark)
     if settings.protocol == "grpc":
+        _import_early("grpc")
         from jupyter_otel_telemetry.otlp.grpc import GRPCTransport  # noqa: PLC0415 - large
 
         return _MaskingTransport(GRPCTransport(settings, default_compression), settings)
+    _import_early("http")
     from jupyter_otel_telemetry.otlp.http import HTTPTransport  # noqa: PLC0415 - imports requests
 
     return _MaskingTransport(HTTPTransport(settings, default_compression), settings)
@@ -64,3 +74,9 @@ class _MaskingTransport:
 
     def close(self) -> None:
         self._transport.close()
+
+
+def _import_early(protocol: str) -> None:
+    """Import what sending needs: a child that is forked while another thread imports would wait for it forever."""
+    for name in _NEEDED_TO_SEND[protocol]:
+        import_module(name)

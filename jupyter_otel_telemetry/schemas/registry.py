@@ -165,6 +165,7 @@ class SchemaRegistry:
             SchemaConflict: an id and version were taken by other content meanwhile.
 
         """
+        _import_compiler()
         with self._lock:
             schemas = dict(self.current)
             for new in parsed:
@@ -205,6 +206,18 @@ class RegisteredSchemas(Mapping[Key, dict[str, Any]]):
 
     def __repr__(self) -> str:
         return f"<schemas {', '.join(f'{schema_id} {version}' for schema_id, version in self) or 'none'}>"
+
+
+def _import_compiler() -> None:
+    """Import all that compiling needs: a child that is forked during an import would wait for it forever."""
+    from jupyter_otel_telemetry.schemas import (  # noqa: F401, PLC0415
+        effort,
+        engine,
+        explaining,
+        flag_reading,
+        references,
+        validation,
+    )
 
 
 def _compiled(schema: Schema, schemas: Mapping[Key, Schema], pins: Pins) -> CompiledSchema:

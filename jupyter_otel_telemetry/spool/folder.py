@@ -1,29 +1,20 @@
-"""The folder of a spool: what it may hold, how much of it, and what was refused for good."""
+"""The folder of a spool: its options, its files, and how much of them it may hold."""
 
 from __future__ import annotations
 
 import errno
-import json
 import os
 import stat
-import time
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Final, NamedTuple
+from secrets import token_hex
+from typing import TYPE_CHECKING, Any, Final
 
-from jupyter_otel_telemetry.otlp.entries import message_of
-from jupyter_otel_telemetry.otlp.otlpjson import to_json
-from jupyter_otel_telemetry.spool.journal import (
-    Journal,
-    can_lock,
-    count_records,
-    lock_file,
-    segment_path,
-    segments,
-    unlock,
-)
-from jupyter_otel_telemetry.times import rfc3339
+from jupyter_otel_telemetry.spool import files
+from jupyter_otel_telemetry.spool.files import File
+from jupyter_otel_telemetry.spool.journal import Journal
+from jupyter_otel_telemetry.spool.rejected import rejected_files
 
 try:
     import pwd
@@ -31,11 +22,7 @@ except ImportError:  # on Windows, where there is no spool
     pwd = None  # type: ignore[assignment]
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping, Sequence
-
-    from jupyter_otel_telemetry.otlp.answers import Answer
-    from jupyter_otel_telemetry.otlp.entries import Entry
-    from jupyter_otel_telemetry.spool.journal import Position
+    from collections.abc import Iterator, Mapping
 
 __all__ = ["DURABILITIES", "WHEN_FULL", "SpoolFolder", "SpoolOptions"]
 
@@ -76,7 +63,7 @@ class SpoolOptions:
     when_full: str = "drop_oldest"
 
     def __post_init__(self) -> None:
-        if not can_lock():
+        if not files.can_lock():
             raise ValueError("a spool needs POSIX file locks, which this system does not have")
         if not isinstance(self.folder, (str, os.PathLike)) or not str(self.folder):
             raise ValueError(f"spool folder must be a path, not {self.folder!r}")
@@ -107,24 +94,6 @@ class SpoolOptions:
         return min(MAX_SEGMENT_BYTES, int(self.max_size_bytes) // SEGMENTS_PER_SPOOL)
 
 
-class _File(NamedTuple):
-    """A file that counts for the size of a spool and may be removed; `segment` is None for what was refused."""
-
-    modified_s: float
-    size_bytes: int
-    path: Path
-    segment: int | None
-
-
-class Removed(NamedTuple):
-    """A file that had to go: what it was, how many records of it had not been taken, and why: "full" or "age"."""
-
-    journal: Path
-    segment: int | None
-    records: int
-    reason: str
-
-
 class SpoolFolder:
     """What is on the disk.
 
@@ -153,14 +122,25 @@ class SpoolFolder:
         """
         try:
             with self._explaining():
-                found = (self.path / "FORMAT").read_text()
+                found = self._format()
         except FileNotFoundError:
             return
-        if found != _FORMAT:
+        if found not in (_FORMAT, ""):
             raise ValueError(
                 f"spool folder {self.path} holds {found.strip()[:80]!r}, which this version cannot read: "
                 "let the version that wrote it send it, or name another folder in spool"
             )
+
+    def _format(self) -> str:
+        """Return what FORMAT says: nothing if it is absent, or was cut off when the machine lost power."""
+        try:
+            file = File(self.path / "FORMAT", os.O_RDONLY)
+        except FileNotFoundError:
+            return ""
+        try:
+            return file.read(1000, 0).strip(b"\0").decode(errors="replace")
+        finally:
+            file.close()
 
     def prepare(self) -> None:
         """Create what is not there; nobody else may look into it.
@@ -172,14 +152,17 @@ class SpoolFolder:
         """
         self.check_format()
         with self._explaining():
+            self.path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
             for folder in (self.path, self.queue, self.rejected):
-                folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+                if not files.exists(folder):
+                    with suppress(FileExistsError):
+                        files.make_folder(folder, is_inner=folder != self.path)
                 if not os.access(folder, os.W_OK | os.X_OK):
                     raise PermissionError(errno.EACCES, os.strerror(errno.EACCES), str(folder))
-            if not (self.path / "FORMAT").exists():
-                new = self.path / f"FORMAT.{os.getpid()}"
-                new.write_text(_FORMAT)
-                new.replace(self.path / "FORMAT")
+            if not self._format():
+                new = self.path / f".FORMAT-{token_hex(8)}"
+                files.replace_content(self.path / "FORMAT", _FORMAT.encode(), new, is_synced=True)
+                files.sync_folder(self.path.parent)
 
     @contextmanager
     def _explaining(self) -> Iterator[None]:
@@ -195,110 +178,30 @@ class SpoolFolder:
             explained.errno = error.errno
             raise explained from error
 
-    def size_bytes(self) -> int:
-        """Return the size of all that waits and all that was refused."""
-        return sum(file.size_bytes for file in self._files())
-
-    def is_full(self) -> bool:
-        """Tell whether the limit is reached by what waits."""
-        waiting_bytes = sum(file.size_bytes for file in self._files() if file.segment is not None)
-        return waiting_bytes > self.options.max_size_bytes - self.options.segment_bytes
-
-    def make_room(self, cursors: Mapping[Path, Position]) -> list[Removed]:
-        """Remove the oldest files above the limits; of what waits none, where new records are to be refused instead.
-
-        Args:
-            cursors: up to where journals have been taken, where that is known better than from the disk.
-
-        """
-        options = self.options
-        files = sorted(self._files())
-        excess_bytes = sum(file.size_bytes for file in files) - options.max_size_bytes
-        oldest_s = -1.0 if options.max_age_s is None else time.time() - options.max_age_s
-        if excess_bytes <= 0 and (not files or files[0].modified_s >= oldest_s):
-            return []
-        in_use = {journal: _segment_in_use(journal) for journal in {file.path.parent for file in files}}
-        removed = []
-        for file in files:
-            if file.segment is not None and file.segment == in_use[file.path.parent]:
-                continue
-            is_old = file.modified_s < oldest_s
-            is_kept = options.when_full == "refuse_new" and file.segment is not None
-            if not is_old and (excess_bytes <= 0 or is_kept):
-                continue
-            # What was refused has been counted as that.
-            journal = file.path.parent
-            count = 0 if file.segment is None else count_records(journal, file.segment, cursors.get(journal))
-            with suppress(OSError):  # somebody else has removed it
-                file.path.unlink()
-                removed.append(Removed(journal, file.segment, count, "age" if is_old else "full"))
-            excess_bytes -= file.size_bytes
-        return removed
-
-    def _files(self) -> Iterator[_File]:
-        for journal in self.journals():
-            for number in segments(journal):
-                path = segment_path(journal, number)
-                with suppress(OSError):
-                    found = path.stat()
-                    yield _File(found.st_mtime, found.st_size, path, number)
-        for path in self.rejected_files():
-            with suppress(OSError):
-                found = path.stat()
-                yield _File(found.st_mtime, found.st_size, path, None)
-
-    def rejected_files(self) -> list[Path]:
-        """Return the files with what was refused for good."""
-        return sorted(self.rejected.glob("*.jsonl"))
-
-    def journals(self) -> list[Path]:
-        """Return the folders of all journals, the oldest first."""
-        return Journal.all_in(self.queue)
-
-    def set_aside(self, entries: Sequence[Entry], answer: Answer, rejected: int, destination: str) -> None:
-        """Keep what was refused for good, with the reason. Of a partial success nobody knows which are meant: all.
+    def check_locks(self) -> None:
+        """Try whether locks keep others out, as on a disk of this machine.
 
         Raises:
-            OSError: it cannot be written.
+            OSError: they do not.
 
         """
-        why = {
-            "time": rfc3339(time.time_ns()),
-            "status": answer.status,
-            "reason": answer.reason,
-            "rejected": rejected,
-            "destination": destination,
-        }
-        line = to_json(message_of(entries)) | {"refused": why}
-        data = json.dumps(line, separators=(",", ":")).encode() + b"\n"
-        self.rejected.mkdir(mode=0o700, parents=True, exist_ok=True)
-        with self.rejected_locked():
-            path = self.rejected / f"{time.strftime('%Y%m%d', time.gmtime())}-{os.getpid()}.jsonl"
-            fd = os.open(path, os.O_RDWR | os.O_CREAT, 0o600)
-            with os.fdopen(fd, "r+b") as file:
-                size_bytes = file.seek(0, os.SEEK_END)
-                try:
-                    file.write(data)
-                    file.flush()
-                except OSError:
-                    file.truncate(size_bytes)  # half a line would spoil the next one
-                    raise
-
-    @contextmanager
-    def rejected_locked(self) -> Iterator[None]:
-        """Keep others from adding to what was refused, and from taking it away."""
-        fd = lock_file(self.rejected / ".lock")
+        advice = "use a folder on a disk of this machine"
         try:
-            yield
-        finally:
-            unlock(fd)
+            is_working = files.working_locks(self.path)
+        except OSError as error:
+            raise OSError(
+                error.errno, f"file locks do not work here ({error.strerror}); {advice}", str(self.path)
+            ) from error
+        if not is_working:
+            raise OSError(errno.ENOLCK, f"file locks do not keep other processes out here; {advice}", str(self.path))
 
+    def rejected_files(self) -> list[Path]:
+        """Return the files with records that were rejected for good; raise `OSError`."""
+        return rejected_files(self.rejected)
 
-def _segment_in_use(journal: Path) -> int | None:
-    """Return the number of the segment that a process appends to."""
-    numbers = segments(journal)
-    is_appended_to = numbers and (journal / "appending").exists() and Journal.is_in_use(journal)
-    return numbers[-1] if is_appended_to else None
+    def journals(self) -> list[Path]:
+        """Return the folders of all journals, the oldest first; raise `OSError`."""
+        return Journal.all_in(self.queue)
 
 
 def _is_number(value: object) -> bool:

@@ -2,21 +2,21 @@
 
 from __future__ import annotations
 
-import json
 import time
 from typing import TYPE_CHECKING, Final
 
 from jupyter_otel_telemetry.otlp.answers import Verdict
 from jupyter_otel_telemetry.otlp.courier import Backoff, Courier
-from jupyter_otel_telemetry.otlp.entries import entries_of
-from jupyter_otel_telemetry.otlp.otlpjson import from_json
 from jupyter_otel_telemetry.otlp.transport import build_transport
+from jupyter_otel_telemetry.spool import files
 from jupyter_otel_telemetry.spool.journal import Journal
+from jupyter_otel_telemetry.spool.rejected import Unreadable, locked, reason_of, rejected_in
 from jupyter_otel_telemetry.spool.store import Store
 from jupyter_otel_telemetry.spool.writer import Writer
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
+    from pathlib import Path
 
     from jupyter_otel_telemetry.otlp.answers import Answer
     from jupyter_otel_telemetry.otlp.entries import Entry
@@ -81,43 +81,58 @@ class Drain:
 
     def _set_aside(self, entries: Sequence[Entry], answer: Answer, rejected: int) -> None:
         self.refused += rejected
-        self._folder.set_aside(entries, answer, rejected, self.destination)
+        if (error := self._store.reject(entries, reason_of(answer, rejected, self.destination))) is not None:
+            raise error
 
 
 def requeue_rejected(folder: SpoolFolder) -> tuple[int, list[str]]:
-    """Put what was refused for good back among what waits.
+    """Move the records that were rejected for good back to the queue.
 
     Returns:
-        how many records that were, and what could not be read, and is left where it is.
+        how many there were, and why others are left where they are.
 
     Raises:
         OSError: the folder cannot be written.
 
     """
-    count, problems = 0, []
+    count = 0
+    problems: list[str] = []
     folder.prepare()
-    with folder.rejected_locked():
-        journal = Journal.create(folder.queue)
-        writer = Writer(journal, folder.options.segment_bytes)
+    journal = Journal.create(folder.queue)
+    writer = Writer(journal, folder.options.segment_bytes)
+    try:
         for path in folder.rejected_files():
-            unreadable = []
-            for number, line in enumerate(path.read_bytes().splitlines(keepends=True), 1):
-                try:
-                    entries = list(entries_of(from_json(json.loads(line))))
-                except ValueError as error:
-                    problems.append(f"{path}, line {number}: {error}")
-                    unreadable.append(line)
-                    continue
-                for entry in entries:
-                    if not writer.has_room_for(entry):
-                        writer.begin_segment()
-                    writer.append(entry)
-                count += len(entries)
-            writer.sync()
-            if unreadable:
-                path.write_bytes(b"".join(unreadable))
-            else:
-                path.unlink()
+            try:
+                count += _requeue(path, writer, problems)
+            except OSError as error:
+                problems.append(str(error))
+    finally:
         writer.close()
         journal.close(remove=count == 0)
     return count, problems
+
+
+def _requeue(path: Path, writer: Writer, problems: list[str]) -> int:
+    """Move the records of one file to a journal; keep what cannot be read."""
+    with locked(path) as file:
+        if file is None:
+            problems.append(f"{path}: it is being written to")
+            return 0
+        count, kept = 0, []
+        for found in rejected_in(path):
+            if isinstance(found, Unreadable):
+                problems.append(found.problem)
+                kept.append(found.data)
+                continue
+            for entry in found.entries:
+                if not writer.has_room_for(entry):
+                    writer.sync()
+                    writer.begin_segment()
+                writer.append(entry)
+            count += len(found.entries)
+        writer.sync()
+        if any(kept):
+            files.replace_content(path, b"".join(kept), path.with_name(f".{path.name}"))
+        else:
+            files.remove(path)
+        return count

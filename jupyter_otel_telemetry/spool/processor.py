@@ -1,4 +1,4 @@
-"""The SDK's processor that spools, and all that belongs to it."""
+"""A `LogRecordProcessor` that writes each record to disk and starts its sender."""
 
 from __future__ import annotations
 
@@ -18,6 +18,8 @@ from jupyter_otel_telemetry.otlp.outage import Outage
 from jupyter_otel_telemetry.otlp.settings import ExporterOptions
 from jupyter_otel_telemetry.otlp.transport import build_transport
 from jupyter_otel_telemetry.spool.folder import SpoolFolder, SpoolOptions
+from jupyter_otel_telemetry.spool.limits import Limits
+from jupyter_otel_telemetry.spool.rejected import reason_of
 from jupyter_otel_telemetry.spool.sender import Sender
 from jupyter_otel_telemetry.spool.store import Store
 from jupyter_otel_telemetry.trouble import TroubleLog, log_trouble
@@ -65,11 +67,12 @@ class SpoolLogRecordProcessor(LogRecordProcessor):
         self._folder = SpoolFolder(SpoolOptions.of(spool))
         if not is_describing():
             self._folder.prepare()
+            self._folder.check_locks()
         self._destination = exporter.destination()
         self._trouble = TroubleLog(lambda: _logger)
         self._store = Store(self._folder)
         self._sender = Sender(
-            self._store, Courier(build_transport(exporter), self._set_aside, self._count_accepted), self._tell
+            self._store, Courier(build_transport(exporter), self._reject, self._count_accepted), self._tell
         )
         self._reset()
         after_fork_in_child(self, SpoolLogRecordProcessor._reset_in_child)
@@ -120,7 +123,7 @@ class SpoolLogRecordProcessor(LogRecordProcessor):
     def flush(self, timeout_s: float, *, give_up: bool) -> bool:
         """Do as `force_flush`; with `give_up`, wait no longer once an attempt to send has failed."""
         is_done = self._sender.flush(timeout_s, give_up=give_up)
-        unaccepted = self.refused + self.unencodable + sum(self._store.dropped.values())
+        unaccepted = self.refused + self.unencodable + self._store.unaccepted
         is_accepted = unaccepted == self._unaccepted
         if is_done:
             self._unaccepted = unaccepted
@@ -131,7 +134,14 @@ class SpoolLogRecordProcessor(LogRecordProcessor):
 
         What is emitted afterwards is written to the spool, too.
         """
+        # In this thread: that of the sender may wait for an answer, and ends with the program.
+        self._store.spill()
         self._sender.end(SHUTDOWN_TIMEOUT_S)
+        self._store.spill()
+        if left := self._store.in_memory:
+            _logger.error(
+                "%r could not be written: %d records in memory are lost with this process", self._folder, left
+            )
         if self._store.dropped:
             counts = ", ".join(f"{count} ({reason})" for reason, count in self._store.dropped.items())
             _logger.error("%r has dropped records: %s", self._folder, counts)
@@ -139,20 +149,20 @@ class SpoolLogRecordProcessor(LogRecordProcessor):
     def _count_accepted(self, count: int) -> None:
         record_counters().delivered.add(count)
 
-    def _set_aside(self, entries: Sequence[Entry], answer: Answer, rejected: int) -> None:
+    def _reject(self, entries: Sequence[Entry], answer: Answer, rejected: int) -> None:
         is_first = not self.refused
+        error = self._store.reject(entries, reason_of(answer, rejected, self._destination))
         self.refused += rejected
         record_counters().refused.add(rejected, {ERROR_TYPE: answer.status})
-        where = f"they are in {self._folder.rejected}"
-        try:
-            self._folder.set_aside(entries, answer, rejected, self._destination)
-        except OSError as error:
-            where = f"they are lost, since {self._folder.rejected} cannot be written: {error}"
+        if error is None:
+            self._trouble.worked(self._store)
+        else:
+            text = f": {error}; rejected records stay in the queue until {self._folder.rejected} can be written"
+            self._trouble.failed(self._store, text, traceback=False)
         if is_first:
-            text = (
-                "%s refuses log records for good, %d to begin with (%s %s); %s; further ones are counted, not logged"
-            )
-            reason = (self._destination, rejected, answer.status, answer.reason, where)
+            text = "%s rejects log records for good, %d to begin with (%s %s); they are kept in %s; "
+            text += "further ones are counted, not logged"
+            reason = (self._destination, rejected, answer.status, answer.reason, self._folder.rejected)
             log_trouble(lambda: _logger, logging.ERROR, text, *reason)
 
     def _tell(self, answer: Answer | None) -> None:
@@ -168,7 +178,7 @@ class SpoolLogRecordProcessor(LogRecordProcessor):
 
     def size_bytes(self) -> float:
         """Return the size of the whole spool, that of other processes included."""
-        return self._folder.size_bytes()
+        return Limits(self._folder).size_bytes()
 
     def age_s(self) -> float:
         """Return how long the oldest record that this process is to send has been waiting."""

@@ -46,6 +46,11 @@ class Sender:
     """
 
     def __init__(self, store: Store, courier: Courier, told: Callable[[Answer | None], None]) -> None:
+        # Here, since it fails where OTEL_PROPAGATORS names a package that is not there, and commands need it not;
+        # not in the thread, since a fork during an import leaves the child a lock that is never released.
+        from opentelemetry.instrumentation.utils import suppress_instrumentation  # noqa: PLC0415
+
+        self._suppressed = suppress_instrumentation
         self._store = store
         self._courier = courier
         self._told = told
@@ -130,11 +135,8 @@ class Sender:
             self._store.close()
 
     def _run(self) -> None:
-        # Late, since it fails where OTEL_PROPAGATORS names what is not here, and commands look at spools without.
-        from opentelemetry.instrumentation.utils import suppress_instrumentation  # noqa: PLC0415
-
         # What the HTTP library logs must not be sent, which would make it log again.
-        with suppress_instrumentation():
+        with self._suppressed():
             try:
                 while not self._must_end():
                     try:
@@ -227,6 +229,7 @@ class Sender:
         self._not_before_s = self._failed_s + answer.retry_after_s
         self._next_s = self._failed_s + self._backoff.next_s(answer)
         self._failed_attempt = self._attempts
+        self._store.give_back()  # another process may reach the receiver
         self._told(answer)
         self._notify()
 

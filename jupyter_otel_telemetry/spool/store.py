@@ -1,4 +1,4 @@
-"""All that this process has to deliver: what it recorded itself, and what processes that are gone have left."""
+"""All that this process has to deliver: what it recorded itself, and what dead processes have left."""
 
 from __future__ import annotations
 
@@ -6,33 +6,36 @@ import logging
 import threading
 import time
 from collections import Counter
-from typing import TYPE_CHECKING, Final, NamedTuple, Protocol
+from contextlib import suppress
+from typing import TYPE_CHECKING, Final, Protocol
+
+from google.protobuf.message import DecodeError
 
 from jupyter_otel_telemetry.metrics import DROP_REASON, record_counters
 from jupyter_otel_telemetry.otlp.encoding import observed_time_ns
 from jupyter_otel_telemetry.otlp.entries import MAX_BATCH_BYTES, MAX_BATCH_RECORDS
-from jupyter_otel_telemetry.spool.journal import Journal, Position
+from jupyter_otel_telemetry.spool.adopted import Adopted, note_damage
+from jupyter_otel_telemetry.spool.files import LostFileError, concerns_the_file
+from jupyter_otel_telemetry.spool.limits import Limits
 from jupyter_otel_telemetry.spool.memory import MAX_MEMORY_BYTES, Memory
-from jupyter_otel_telemetry.spool.reader import Batch, Reader
-from jupyter_otel_telemetry.spool.writer import Writer
-from jupyter_otel_telemetry.trouble import TroubleLog, log_trouble
+from jupyter_otel_telemetry.spool.messages import DeferredLogger, log_deferred
+from jupyter_otel_telemetry.spool.own import Own, SyncError
+from jupyter_otel_telemetry.spool.pending import Pending
+from jupyter_otel_telemetry.trouble import TroubleLog
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Sequence
+    from typing import Any
 
     from jupyter_otel_telemetry.otlp.courier import Trial
     from jupyter_otel_telemetry.otlp.entries import Entry
     from jupyter_otel_telemetry.spool.folder import SpoolFolder
+    from jupyter_otel_telemetry.spool.journal import Position
+    from jupyter_otel_telemetry.spool.reader import Batch
 
 __all__ = ["Source", "Store"]
 
-MAX_ADOPTED: Final = 16
-"""Journals of processes that are gone which one process sends from at the same time; each has two open files."""
-MAX_LEFT: Final = 64
-"""Journals that are left, one a record, after the end of sending; what comes then is left when the process ends."""
-
-
-_logger = logging.getLogger(__name__)
+_logger: Final = DeferredLogger(logging.getLogger(__name__))
 
 
 class Source(Protocol):
@@ -42,18 +45,10 @@ class Source(Protocol):
     """The state of their delivery."""
 
     def read(self, max_records: int, max_bytes: int) -> Batch | None:
-        """Return the next ones, at least one; None: there is none."""
+        """Return the next records, at least one, or None if there is none."""
 
     def take(self, batch: Batch) -> object:
         """Note that these are done with."""
-
-
-class _Own(NamedTuple):
-    """The journal of this process."""
-
-    journal: Journal
-    writer: Writer
-    reader: Reader
 
 
 class SpoolFullError(Exception):
@@ -63,47 +58,55 @@ class SpoolFullError(Exception):
 class Store:
     """The journal of this process, and those that it has taken over.
 
-    Its records are numbered in the order in which they came: `appended` is the number of the last one, `done` that
-    of the last one that is delivered, refused or dropped.
+    `appended` counts the records of this process; `done` counts those delivered, rejected or dropped.
+
+    `_lock` guards the journal of this process, the memory and the counts. The lock of a sync, which is that of the
+    journal, may be taken while `_lock` is held, not the other way round.
 
     Args:
-        folder: where the journals are.
+        folder: of the spool.
 
     """
 
     def __init__(self, folder: SpoolFolder) -> None:
         self.folder = folder
-        self._adopted: list[Reader] = []
-        self._own: _Own | None = None
         self._reset()
 
     def _reset(self) -> None:
-        # Reentrant: a signal handler, or what our own logging reaches, may record while something is appended.
+        # Reentrant: a signal handler, or a handler of our own logging, may record while something is appended.
         self._lock = threading.RLock()
-        self._sync_lock = threading.RLock()
         self._is_appending = False
         self._trouble = TroubleLog(lambda: _logger)
-        self._synced = Position(0, 0)
+        self._own: Own | None = None
+        self._adopted = Adopted(self.folder.queue)
+        self._limits = Limits(self.folder)
         self._memory = Memory()
-        self._is_full = self._has_left_out = self._is_closed = False
-        self._oldest_ns = self._left = 0
+        self._pending = Pending(self.folder)
+        self._source: Source | None = None
+        self._is_synced = self.folder.options.durability == "power"
+        self._is_full = self._is_closed = self._may_adopt = False
+        self._oldest_ns = 0
         self.appended = self.done = 0
         self.dropped: Counter[str] = Counter()
 
     def reset_in_child(self) -> None:
-        """Leave to the parent process, in a forked child, all that is its own."""
-        own, adopted = self._own, self._adopted
-        self._own, self._adopted = None, []
+        """Leave to the parent process, in a forked child, all that is its own; `files` has closed what is open."""
         self._reset()
-        for reader in (*adopted, *([own.reader] if own is not None else [])):
-            reader.close_in_child()
-        if own is not None:
-            own.writer.close_in_child()
 
     @property
     def waiting(self) -> int:
         """Number of this process's own records that are not done with."""
         return self.appended - self.done
+
+    @property
+    def in_memory(self) -> int:
+        """Number of records that the disk has not taken."""
+        return len(self._memory)
+
+    @property
+    def unaccepted(self) -> int:
+        """Number of this process's own records that were dropped."""
+        return sum(count for reason, count in self.dropped.items() if reason != "rejected")
 
     def age_s(self) -> float:
         """Return how long the oldest record that is to be sent from here has been waiting, in seconds."""
@@ -112,7 +115,7 @@ class Store:
     @property
     def wants_to_adopt(self) -> bool:
         """Whether there were more journals than could be taken over, and now there is room for them."""
-        return self._has_left_out and len(self._adopted) < MAX_ADOPTED
+        return self._may_adopt and self._adopted.has_more
 
     def append(self, entry: Entry) -> None:
         """Take a record: to the disk, or to memory while the disk takes nothing. Never raises."""
@@ -120,190 +123,270 @@ class Store:
         position = None
         with self._lock:
             self.appended += 1
-            if len(self._memory) or self._is_appending:
+            if self._is_appending:  # by a signal handler, say: the append that is under way writes it
                 self._remember(entry)
-            else:
-                self._is_appending = True
-                try:
-                    position = self._write(entry)
-                except (OSError, ValueError) as error:  # ValueError: a newer version has taken the folder
-                    self._remember(entry)
-                    problem = error
-                except SpoolFullError as error:
-                    self._drop("full", 1)
-                    problem = error
-                finally:
-                    self._is_appending = False
+                return
+            self._is_appending = True
+            try:
+                if len(self._memory):
+                    self._move_memory()
+                position = self._write(entry)
+            except (OSError, ValueError) as error:  # ValueError: a newer version has taken the folder
+                self._remember(entry)
+                problem = error
+            except SpoolFullError as error:
+                self._drop("full", 1)
+                problem = error
+            finally:
+                self._is_appending = False
         if problem is not None:
             self._report(problem)
-        elif position is not None and self.folder.options.durability == "power":
+        elif len(self._memory):
+            self.spill()
+        if self._is_synced and position is not None:
             self._sync(position)
-        if self._is_closed and self._left < MAX_LEFT:  # so that somebody else may send it
-            with self._lock:
-                self._left += 1
-                self._close_own()
+        if self._is_closed:
+            self._release_own()
+        log_deferred()
 
     def _write(self, entry: Entry) -> Position:
-        own = self._own or self._open()
+        own = self._own_to_write()
+        try:
+            return self._write_to(own, entry)
+        except LostFileError:
+            own = self._regained(own)
+            return self._write_to(own, entry)
+
+    def _own_to_write(self) -> Own:
+        own = self._own
+        if own is None:
+            own = self._own = Own(self.folder)
+        elif self._is_closed:  # then it is locked only while something is appended
+            own = self._regained(own)
+        return own
+
+    def _regained(self, own: Own) -> Own:
+        """Make sure that a journal is ours, though its descriptors are not; else begin another one."""
+        if own.journal.regain():
+            if not own.writer.is_ours:
+                own.begin_segment()
+            return own
+        if not self._is_closed:
+            self.done = self.appended - len(self._memory) - 1  # whoever has taken it sends the others
+        own.leave()
+        self._own = Own(self.folder)
+        return self._own
+
+    def _write_to(self, own: Own, entry: Entry) -> Position:
         if not own.writer.has_room_for(entry):
             self._begin_segment(own)
         try:
-            own.writer.append(entry)
+            own.append(entry)
+        except LostFileError:
+            raise
         except OSError:
             if own.writer.end.offset == 0:
                 raise
             self._begin_segment(own)  # it may have been a limit of the size of one file
-            own.writer.append(entry)
+            own.append(entry)
         return own.writer.end
 
-    def _open(self) -> _Own:
-        self.folder.prepare()
-        journal = Journal.create(self.folder.queue)
-        writer = Writer(journal, self.folder.options.segment_bytes)
-        self._own = own = _Own(journal, writer, Reader(journal, writer))
-        self._synced = Position(0, 0)
-        return own
-
-    def _begin_segment(self, own: _Own) -> None:
-        if not self._is_full:  # else the sender looks, now and then, whether it still is
+    def _begin_segment(self, own: Own) -> None:
+        # Where it is full, the sender looks, now and then, whether it still is.
+        if not self._is_full and self._limits.grow(own.writer.end.offset):
             self.make_room()
         if self._is_full:
             raise SpoolFullError
-        with self._sync_lock:
-            is_synced = self.folder.options.durability == "power"
-            if is_synced and own.writer.end.offset:
-                own.writer.sync()
-            own.writer.begin_segment()
-            if is_synced:
-                own.writer.sync_folders()
+        own.begin_segment()
 
     def _sync(self, position: Position) -> None:
         """Wait until what ends at a position is on the disk. Who waits for the lock has less, or nothing, to do."""
+        own = self._own
+        if own is None:
+            return
+        was_failing = own.is_failing
         try:
-            with self._sync_lock:
-                own = self._own
-                if own is None or position <= self._synced:
-                    return
-                end = own.writer.end
-                own.writer.sync()
-                self._synced = max(self._synced, end)
-        except OSError as error:
-            self._report(error)
+            own.sync(position)
+        except SyncError as error:
+            if was_failing or not self._rewrite(own):
+                self._report(error)
+
+    def _rewrite(self, own: Own) -> bool:
+        """Write again what a failed sync may have lost; tell whether that worked."""
+        with self._lock:
+            if own is not self._own or not own.is_failing:
+                return True
+            was_appending, self._is_appending = self._is_appending, True
+            try:
+                count = own.rewrite()
+            except OSError:
+                return False
+            finally:
+                self._is_appending = was_appending
+            self.appended += count  # they may be sent twice, and are then counted twice
+        _logger.warning("%r: a sync failed; %d records were written again, to another file", self.folder, count)
+        return True
 
     def make_room(self) -> None:
         """Keep the limits of the spool. To be called by the sender, or while something is appended."""
-        options = self.folder.options
         own = self._own
-        removed = self.folder.make_room({} if own is None else {own.journal.path: own.reader.position})
+        try:
+            removed = self._limits.make_room({} if own is None else {own.journal.path: own.reader.position})
+        except OSError as error:
+            self._trouble.failed(self._limits, f": {error}; its limits are not kept meanwhile", traceback=False)
+            return
         for file in removed:
+            if file.segment is None:
+                self._drop("rejected", file.records, is_own=False)
+                continue
             is_own = own is not None and file.journal == own.journal.path
-            if own is not None and is_own and file.segment is not None:
+            if own is not None and is_own:
                 own.reader.removed.add(file.segment)
             self._drop(file.reason, file.records, is_own=is_own)
-        self._is_full = options.when_full == "refuse_new" and self.folder.is_full()
+        self._trouble.worked(self._limits)
+        self._is_full = self.folder.options.when_full == "refuse_new" and self._limits.is_full
 
     def _remember(self, entry: Entry) -> None:
         if dropped := self._memory.append(entry):
             self._drop("memory", dropped)
 
     def _drop(self, reason: str, count: int, *, is_own: bool = True) -> None:
-        if count > 0:
-            with self._lock:
-                self.dropped[reason] += count
-                record_counters().dropped.add(count, {DROP_REASON: reason})
-                self.done += count if is_own else 0
+        if count <= 0:
+            return
+        with self._lock:
+            is_first = reason not in self.dropped
+            self.dropped[reason] += count
+            record_counters().dropped.add(count, {DROP_REASON: reason})
+            self.done += count if is_own else 0
+        if is_first:
+            text = "%r has dropped %d records, %s; further ones are counted, not logged"
+            _logger.error(text, self.folder, count, _REASONS[reason])
 
     def _report(self, problem: Exception) -> None:
-        text = (
-            ": it is full, and new records are refused"
-            if isinstance(problem, SpoolFullError)
-            else (
-                f": {problem}; records are kept in memory until it works again, {MAX_MEMORY_BYTES >> 20} MiB of them"
+        if isinstance(problem, SpoolFullError):
+            text = ": it is full, and new records are refused"
+        elif isinstance(problem, SyncError):
+            text = (
+                f": {problem}; until a sync works, records survive the end of the process, "
+                "but may not survive that of the machine's power"
             )
-        )
+        else:
+            kept = f"records are kept in memory until it works again, {MAX_MEMORY_BYTES >> 20} MiB of them"
+            text = f": {problem}; {kept}"
         self._trouble.failed(self.folder, text, traceback=False)
 
     def tend(self, *, adopt: bool) -> None:
         """Do what is due now and then: move to the disk what is in memory, look for what others have left."""
+        self._may_adopt = adopt
         self._renew()
-        self._spill()
+        self.spill()
+        if (own := self._own) is not None and own.is_failing and self._rewrite(own):
+            self._trouble.worked(self.folder)
+        with suppress(OSError):  # which has been logged
+            self._pending.store()
         self._tidy()
         if adopt:
-            self.adopt()
-        self.make_room()
+            self._adopted.find()
+        if self._limits.is_due:
+            self.make_room()
+        log_deferred()
 
     def _renew(self) -> None:
-        """Begin anew where somebody has removed the folder of our journal while we append to it."""
+        """Begin anew where somebody has removed or replaced the folder of our journal, or closed our descriptors."""
         with self._lock:
             own = self._own
-            if own is None or own.journal.is_there or self._is_appending:
+            if own is None or self._is_appending:
                 return
-            self._memory.prepend(own.reader.rest())
+            try:
+                if own.journal.is_there:
+                    return
+                entries = own.reader.rest()
+            except LostFileError:
+                with suppress(OSError, ValueError):
+                    self._regained(own)
+                return
+            except OSError:  # it may well be there
+                return
+            self._memory.prepend(entries)
             # What was in files that nobody has open is gone.
             self._drop("removed", max(0, self.waiting - len(self._memory)))
-            self._close_own()
+            self._own = None
+            own.leave()
 
-    def _spill(self) -> None:
+    def spill(self) -> None:
+        """Move to the disk what is in memory, if the disk takes it."""
+        position = None
         with self._lock:
-            if not len(self._memory) or self._is_appending:
-                return
-            self._is_appending = True
-            try:
-                while len(self._memory):
-                    self._write(self._memory.first())
-                    self._memory.pop()
-            except (OSError, ValueError, SpoolFullError):
-                return
-            finally:
-                self._is_appending = False
-        self._trouble.worked(self.folder)
+            while len(self._memory) and not self._is_appending:
+                self._is_appending = True
+                try:
+                    position = self._move_memory()
+                except (OSError, ValueError, SpoolFullError):
+                    return
+                finally:
+                    self._is_appending = False
+        if position is not None:
+            self._trouble.worked(self.folder)
+            if self._is_synced:
+                self._sync(position)
+
+    def _move_memory(self) -> Position | None:
+        position = None
+        while len(self._memory):
+            position = self._write(self._memory.first())
+            self._memory.pop()
+        return position
 
     def _tidy(self) -> None:
         """Remove a segment of which all is done with, though it could be appended to."""
-        with self._lock, self._sync_lock:
+        with self._lock, suppress(OSError):
             own = self._own
-            if self._is_appending or own is None or not own.writer.is_open or not own.writer.end.offset:
-                return
-            if own.reader.read(1, 1) is None:
-                own.writer.close()
-                own.reader.discard()
+            if not self._is_appending and own is not None and own.writer.end.offset:
+                own.tidy()
 
     def adopt(self) -> bool:
         """Take over journals that processes have left; tell whether there is any to send from."""
-        self._has_left_out = False
-        for path in self.folder.journals():
-            if len(self._adopted) >= MAX_ADOPTED:
-                self._has_left_out = True
-                break
-            # Our own are locked, too.
-            if (journal := Journal.adopt(path)) is not None:
-                self._adopted.append(Reader(journal))
-        return bool(self._adopted)
+        self._may_adopt = True
+        self._adopted.find()
+        return self._adopted.fill()
+
+    def give_back(self) -> None:
+        """Leave the journals that were taken over to processes that can send them."""
+        self._adopted.give_back()
 
     def batches(self) -> Iterator[tuple[Source, Batch]]:
-        """Return what is next of each source that has something; finish those of others that have nothing."""
+        """Return the next records of each source that has some; finish those of others that have none."""
         times_ns = []
         for source, batch in self._batches():
-            times_ns.append(observed_time_ns(batch.entries[0].record))
+            self._source = source
+            times_ns.append(_time_ns(batch))
             self._oldest_ns = min(times_ns)
+            log_deferred()
             yield source, batch
         if not times_ns:
             self._oldest_ns = 0
+        log_deferred()
 
     def _batches(self) -> Iterator[tuple[Source, Batch]]:
         own = self._own
-        if own is not None and (batch := own.reader.read(MAX_BATCH_RECORDS, MAX_BATCH_BYTES)) is not None:
-            yield own.reader, batch
-        elif (batch := self._read_memory()) is not None:
-            yield self._memory, batch
-        for reader in list(self._adopted):
-            if (batch := reader.read(MAX_BATCH_RECORDS, MAX_BATCH_BYTES)) is not None:
-                yield reader, batch
-            else:
-                self._adopted.remove(reader)
-                reader.close()
-                reader.journal.close(remove=True)
-                self._note_damage(reader)
+        try:
+            if own is not None and (batch := own.reader.read(MAX_BATCH_RECORDS, MAX_BATCH_BYTES)) is not None:
+                yield own.reader, batch
+            elif (batch := self._read_memory()) is not None:
+                yield self._memory, batch
+        except OSError as error:
+            self._cannot_read(error)
+        if self._may_adopt:
+            self._adopted.fill()
+        yield from self._adopted.batches()
+
+    def _cannot_read(self, error: OSError) -> None:
+        """Log that our own journal cannot be read; a segment for which that may last is left out from the next on."""
+        self._trouble.failed(self, f": {error}; its records wait, others are sent", traceback=False)
+        with self._lock, suppress(OSError):
+            own = self._own
+            if own is not None and not self._is_appending and concerns_the_file(error) and own.writer.end.offset:
+                own.begin_segment()
 
     def _read_memory(self) -> Batch | None:
         """Read what is in memory, where all that is older is done with; if nothing is there, nothing waits."""
@@ -313,10 +396,13 @@ class Store:
                 return None
             if len(self._memory):
                 return self._memory.read(MAX_BATCH_RECORDS, MAX_BATCH_BYTES)
-            if own is not None and not own.journal.is_there:
-                return None  # and what was in it is not lost yet
             if own is not None:
-                self._note_damage(own.reader)
+                try:
+                    if not own.journal.is_there:
+                        return None  # and what was in it is not lost yet
+                except LostFileError:  # likewise
+                    return None
+                note_damage(own.reader)
             self._drop("damaged", self.waiting)
             if self._is_full:
                 self.make_room()
@@ -336,31 +422,55 @@ class Store:
                 if source is own and batch.segment not in own.removed:
                     self.done += len(batch.entries)
 
-    def _note_damage(self, reader: Reader) -> None:
-        if reader.damaged_bytes:
-            count, reader.damaged_bytes = reader.damaged_bytes, 0
-            text = "%d bytes in %s could not be read, and are left out"
-            log_trouble(lambda: _logger, logging.ERROR, text, count, reader.journal.path)
+    def reject(self, entries: Sequence[Entry], why: dict[str, Any]) -> OSError | None:
+        """Store records of the present batch that were rejected for good.
+
+        Returns:
+            None, or the reason why they cannot be stored now; then they stay in the queue until they can.
+
+        Raises:
+            OSError: they cannot be stored, and too many wait for that already.
+
+        """
+        return self._pending.add(self._source, entries, why)
 
     def close(self) -> None:
         """Give back everything, and leave what could not be delivered to whoever comes next."""
-        self._spill()
+        self.spill()
+        left = self._pending.close()
         with self._lock:
             self._is_closed = True
             self._drop("memory", len(self._memory))
             self._memory = Memory()
-            self._close_own()
-            for reader in self._adopted:
-                reader.close()
-                reader.journal.close(remove=False)
-            self._adopted = []
+            own, self._own = self._own, None
+            if own is not None:
+                own.close()
+            self._adopted.close()
+        if left:
+            _logger.error("%r keeps %d rejected records in the queue, since %s", self.folder, left, _UNWRITABLE)
+        log_deferred()
 
-    def _close_own(self) -> None:
-        """Leave our journal to others, or remove it where nothing waits in it."""
-        own, self._own = self._own, None
-        if own is not None:
-            is_empty = own.reader.read(1, 1) is None
-            with self._sync_lock:
-                own.writer.close()
-            own.reader.close()
-            own.journal.close(remove=is_empty)
+    def _release_own(self) -> None:
+        """Let others send what is recorded after the end of sending."""
+        with self._lock:
+            if self._own is not None and not self._is_appending:
+                self._own.journal.release()
+
+
+_UNWRITABLE: Final = "its folder `rejected` cannot be written; they will be sent again"
+_REASONS: Final = {
+    "full": "since it has reached its limit",
+    "age": "which were too old",
+    "memory": "since the disk takes nothing and the memory for that is full",
+    "removed": "whose files somebody has removed",
+    "damaged": "whose files are damaged",
+    "rejected": "which had been rejected before, since it has reached its limits",
+}
+
+
+def _time_ns(batch: Batch) -> int:
+    """Return when the first record of a batch was recorded; now, if it cannot be decoded."""
+    try:
+        return observed_time_ns(batch.entries[0].record)
+    except DecodeError:
+        return time.time_ns()

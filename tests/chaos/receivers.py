@@ -15,6 +15,7 @@ from itertools import chain, repeat
 from zlib import decompress
 
 import grpc
+import pytest
 from builders import serving
 from google.protobuf.duration_pb2 import Duration
 from google.rpc.error_details_pb2 import RetryInfo
@@ -24,7 +25,10 @@ from opentelemetry.proto.collector.logs.v1.logs_service_pb2 import (
     ExportLogsServiceResponse,
 )
 
+from jupyter_otel_telemetry.otlp.entries import message_of
 from jupyter_otel_telemetry.otlp.received import logs_of
+from jupyter_otel_telemetry.spool import SpoolOptions, inspection
+from jupyter_otel_telemetry.spool.folder import SpoolFolder
 
 
 @dataclass(frozen=True)
@@ -139,6 +143,16 @@ def alarm(seconds=20):
     finally:
         signal.alarm(0)
         signal.signal(signal.SIGALRM, before)
+
+
+def rejected_in(folder):
+    """Return the numbers of the events that a spool keeps as rejected, and why."""
+    found = inspection.rejected(SpoolFolder(SpoolOptions(folder)), pytest.fail)
+    return [
+        (log.attributes["jupyter.event.count"], group.why["status"])
+        for group in found
+        for log in logs_of(message_of(group.entries))
+    ]
 
 
 def _answer(reply):

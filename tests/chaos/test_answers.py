@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import time
 from http.server import BaseHTTPRequestHandler
 
@@ -19,6 +18,7 @@ from receivers import (
     Reply,
     alarm,
     grpc_receiver,
+    rejected_in,
     talking,
 )
 
@@ -40,16 +40,8 @@ def flush(log, timeout_s=120):
 
 
 def rejected(folder):
-    """Return the numbers of the events that are set aside, and why."""
-    found = []
-    for path in sorted((folder / "rejected").glob("*.jsonl")):
-        for line in path.read_text().splitlines():
-            content = json.loads(line)
-            for scope in content["resourceLogs"][0]["scopeLogs"]:
-                for one in scope["logRecords"]:
-                    attributes = {pair["key"]: pair["value"] for pair in one["attributes"]}
-                    found.append((int(attributes["jupyter.event.count"]["intValue"]), content["refused"]["status"]))
-    return found
+    """Return the numbers of the events that were rejected, and why."""
+    return rejected_in(folder)
 
 
 class TestRetries:
@@ -282,7 +274,7 @@ class TestRefusals:
         first = len(receiver.requests[0])
         assert receiver.counts == [*range(RECORD_COUNT), 99]
         assert rejected(folder) == [(number, "partial_success") for number in range(first)]
-        assert "refuses log records for good, 1 to begin with (partial_success some are odd)" in caplog.text
+        assert "rejects log records for good, 1 to begin with (partial_success some are odd)" in caplog.text
 
     def test_event_that_makes_the_receiver_ill(self, receiver, spooling, folder):
         """500 and INTERNAL may mean anything: once others are accepted, the event is known to be what is meant."""

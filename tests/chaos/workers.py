@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import signal
 import sys
+import threading
 
 from builders import ID, schema
 
@@ -49,6 +50,37 @@ def leave(endpoint, folder, count, happened):
     for number in range(count):
         log.record_event(ID, 1, {"action": "a", "count": number}, timestamp_override=happened)
     os.kill(os.getpid(), signal.SIGKILL)
+
+
+def imports(endpoint, folder, protocol):
+    """Say which modules are imported by the first event, and by sending it."""
+    os.environ["OTEL_EXPORTER_OTLP_PROTOCOL"] = protocol
+    log = event_log(endpoint.replace("127.0.0.1", "localhost"), folder)
+    before = set(sys.modules)
+    log.record_event(ID, 1, {"action": "a", "count": 1})
+    log.handlers[0].force_flush(20)
+    log.handlers[0].close()
+    sys.stdout.write(" ".join(sorted(set(sys.modules) - before)))
+
+
+def fork_at_first_event(endpoint, folder):
+    """Fork while another thread records the first event; the child records, and ends."""
+    log = event_log(endpoint, folder)
+    begin = threading.Event()
+
+    def record():
+        begin.set()
+        log.record_event(ID, 1, {"action": "parent", "count": 0})
+
+    thread = threading.Thread(target=record)
+    thread.start()
+    begin.wait()
+    if child := os.fork():
+        thread.join()
+        os.waitpid(child, 0)
+    else:
+        log.record_event(ID, 1, {"action": "child", "count": 0})
+        os._exit(0)
 
 
 def record_and_fork(endpoint, folder, how):

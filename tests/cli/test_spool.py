@@ -85,7 +85,7 @@ class TestStatus:
         output = run("status", folder).stdout
         row = output.splitlines()[-1].split()
 
-        assert "records waiting: 3; refused for good: 0" in output
+        assert "records waiting: 3; rejected for good: 0" in output
         assert row[1:4] == ["left", "behind", "3"]
 
     def test_in_json(self, folder):
@@ -162,7 +162,7 @@ class TestDrain:
         result = run("drain", folder, "--endpoint", otlp_receiver.endpoint)
 
         assert [log.attributes["jupyter.event.count"] for log in otlp_receiver.logs] == [0, 1, 2]
-        assert "accepted: 3, refused for good: 0, still waiting: 0" in result.stderr
+        assert "accepted: 3, rejected for good: 0, still waiting: 0" in result.stderr
         assert list((folder / "queue").iterdir()) == []
 
     def test_gives_up_where_nobody_listens(self, folder):
