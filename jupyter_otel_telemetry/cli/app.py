@@ -7,6 +7,7 @@ import click
 from jupyter_otel_telemetry.cli.demo import demo
 from jupyter_otel_telemetry.cli.explain import explain
 from jupyter_otel_telemetry.cli.listen import listen
+from jupyter_otel_telemetry.cli.output import Commands
 from jupyter_otel_telemetry.cli.spool import spool
 
 __all__ = ["app"]
@@ -29,7 +30,7 @@ Point a program at it:
 """
 
 
-@click.group(help=_HELP, context_settings={"help_option_names": ["-h", "--help"]})
+@click.group(cls=Commands, help=_HELP, context_settings={"help_option_names": ["-h", "--help"]})
 @click.version_option(package_name="jupyter-otel-telemetry")
 def app() -> None:
     """Take no options of its own; the commands do the work."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import sys
 from contextlib import suppress
@@ -33,13 +34,15 @@ def print_report(show: Callable[[Console], None]) -> None:
 
 
 class Commands(click.Group):
-    """A group of commands that end with one line, not a traceback, when the disk is full or a pipe is closed."""
+    """A group of commands that end with one line, not a traceback, when a file cannot be read or written."""
 
     def invoke(self, ctx: click.Context) -> Any:
         """Run a command."""
         try:
             return super().invoke(ctx)
         except OSError as error:
+            if error.errno == errno.EPIPE:  # which click ends quietly
+                raise
             # Python writes the rest of its buffer at exit, and would complain once more.
             with suppress(OSError, ValueError):
                 os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())

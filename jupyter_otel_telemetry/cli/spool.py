@@ -16,7 +16,7 @@ from rich.table import Table
 from rich.text import Text
 
 from jupyter_otel_telemetry.cli.logs import Rows, json_line
-from jupyter_otel_telemetry.cli.output import Commands, print_report
+from jupyter_otel_telemetry.cli.output import print_report
 from jupyter_otel_telemetry.otlp.otlpjson import to_json
 from jupyter_otel_telemetry.otlp.received import logs_of
 from jupyter_otel_telemetry.otlp.settings import ExporterOptions
@@ -51,7 +51,7 @@ _DIR = click.argument("folder", metavar="DIR", type=click.Path(exists=True, file
 _JSON = click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 
 
-@click.group(cls=Commands, help=_HELP)
+@click.group(help=_HELP)
 def spool() -> None:
     """Take no options of its own; the commands do the work."""
 
