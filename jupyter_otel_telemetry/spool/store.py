@@ -5,25 +5,25 @@ from __future__ import annotations
 import logging
 import threading
 import time
-from collections import Counter
 from contextlib import suppress
 from typing import TYPE_CHECKING, Final, Protocol
 
 from google.protobuf.message import DecodeError
 
-from jupyter_otel_telemetry.metrics import DROP_REASON, record_counters
 from jupyter_otel_telemetry.spool.adopted import Adopted, note_damage
 from jupyter_otel_telemetry.spool.encoding import observed_time_ns
 from jupyter_otel_telemetry.spool.entries import MAX_BATCH_BYTES, MAX_BATCH_RECORDS
 from jupyter_otel_telemetry.spool.files import LostFileError, concerns_the_file
 from jupyter_otel_telemetry.spool.limits import Limits
-from jupyter_otel_telemetry.spool.memory import MAX_MEMORY_BYTES, Memory
+from jupyter_otel_telemetry.spool.losses import Losses, SpoolFullError, consequence
+from jupyter_otel_telemetry.spool.memory import Memory
 from jupyter_otel_telemetry.spool.messages import DeferredLogger, log_deferred
 from jupyter_otel_telemetry.spool.own import Own, SyncError
 from jupyter_otel_telemetry.spool.pending import Pending
 from jupyter_otel_telemetry.trouble import TroubleLog
 
 if TYPE_CHECKING:
+    from collections import Counter
     from collections.abc import Iterator, Sequence
     from typing import Any
 
@@ -48,10 +48,6 @@ class Source(Protocol):
 
     def take(self, batch: Batch) -> object:
         """Note that these are done with."""
-
-
-class SpoolFullError(Exception):
-    """The spool is full, and new records are to be refused."""
 
 
 class Store:
@@ -86,11 +82,16 @@ class Store:
         self._is_full = self._is_closed = self._may_adopt = False
         self._oldest_ns = 0
         self.appended = self.done = 0
-        self.dropped: Counter[str] = Counter()
+        self._losses = Losses(self.folder)
 
     def reset_in_child(self) -> None:
         """Leave to the parent process, in a forked child, all that is its own; `files` has closed what is open."""
         self._reset()
+
+    @property
+    def dropped(self) -> Counter[str]:
+        """Numbers of records that were dropped, by reason."""
+        return self._losses.by_reason
 
     @property
     def waiting(self) -> int:
@@ -250,29 +251,13 @@ class Store:
             self._drop("memory", dropped)
 
     def _drop(self, reason: str, count: int, *, is_own: bool = True) -> None:
-        if count <= 0:
-            return
-        with self._lock:
-            is_first = reason not in self.dropped
-            self.dropped[reason] += count
-            record_counters().dropped.add(count, {DROP_REASON: reason})
-            self.done += count if is_own else 0
-        if is_first:
-            text = "%r has dropped %d records, %s; further ones are counted, not logged"
-            _logger.error(text, self.folder, count, _REASONS[reason])
+        if count > 0:
+            with self._lock:
+                self._losses.add(reason, count)
+                self.done += count if is_own else 0
 
     def _report(self, problem: Exception) -> None:
-        if isinstance(problem, SpoolFullError):
-            text = ": it is full, and new records are refused"
-        elif isinstance(problem, SyncError):
-            text = (
-                f": {problem}; until a sync works, records survive the end of the process, "
-                "but may not survive that of the machine's power"
-            )
-        else:
-            kept = f"records are kept in memory until it works again, {MAX_MEMORY_BYTES >> 20} MiB of them"
-            text = f": {problem}; {kept}"
-        self._trouble.failed(self.folder, text, traceback=False)
+        self._trouble.failed(self.folder, consequence(problem), traceback=False)
 
     def tend(self, *, adopt: bool) -> None:
         """Do what is due now and then: move to the disk what is in memory, look for what others have left."""
@@ -457,14 +442,6 @@ class Store:
 
 
 _UNWRITABLE: Final = "its folder `rejected` cannot be written; they will be sent again"
-_REASONS: Final = {
-    "full": "since it has reached its limit",
-    "age": "which were too old",
-    "memory": "since the disk takes nothing and the memory for that is full",
-    "removed": "whose files somebody has removed",
-    "damaged": "whose files are damaged",
-    "rejected": "which had been rejected before, since it has reached its limits",
-}
 
 
 def _time_ns(batch: Batch) -> int:

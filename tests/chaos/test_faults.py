@@ -226,7 +226,7 @@ class TestSync:
         own = store._own
         own.append(entry(1))
         synced = []
-        monkeypatch.setattr(files.File, "sync", synced.append)
+        monkeypatch.setattr(files.File, "sync", lambda file: synced.append(file.path))
         own.begin_segment()
 
         assert len(synced) == 1
