@@ -120,14 +120,15 @@ class TestManyProcesses:
 
         assert (child.exitcode, http.arrived) == (0, {"child": [0, 1, 2]})
 
-    def test_terminated_child_of_multiprocessing_loses_nothing(self, http, folder, processes):
-        """SIGTERM is how pools end their workers."""
+    def test_terminated_child_of_multiprocessing_loses_nothing(self, http, folder, processes, spooling):
+        """SIGTERM is how pools end their workers; what one cannot send within its five seconds, another sends."""
         process, told = start(processes, http.url, folder, "child")
         http.wait_for(lambda found: found.logs)
         process.terminate()
         process.join(20)
 
         assert process.exitcode == -signal.SIGTERM
+        spooling(http)
         assert _wait_until_all(http, {"child": _last_number(told)})
 
 
