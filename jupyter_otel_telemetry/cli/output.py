@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 import sys
@@ -70,6 +71,8 @@ class Commands(click.Group):
         try:
             return super().invoke(ctx)
         except OSError as error:
+            if error.errno == errno.EPIPE:  # which click ends quietly
+                raise
             # Python writes the rest of its buffer at exit, and would complain once more.
             with suppress(OSError, ValueError):
                 os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())

@@ -16,7 +16,7 @@ from rich.table import Table
 from rich.text import Text
 
 from jupyter_otel_telemetry.cli.logs import Rows, json_line
-from jupyter_otel_telemetry.cli.output import Commands, json_text, print_report, printable, printable_content
+from jupyter_otel_telemetry.cli.output import json_text, print_report, printable, printable_content
 from jupyter_otel_telemetry.otlp.otlpjson import to_json
 from jupyter_otel_telemetry.otlp.received import logs_of
 from jupyter_otel_telemetry.otlp.settings import ExporterOptions, switched_off
@@ -66,7 +66,7 @@ _DESTINATION = (
 )
 
 
-@click.group(cls=Commands, help=_HELP)
+@click.group(help=_HELP)
 def spool() -> None:
     """Take no options of its own; the commands do the work."""
 

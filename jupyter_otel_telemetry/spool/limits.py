@@ -33,8 +33,8 @@ class _File(NamedTuple):
     """A file that counts for the size of a spool and may be removed; `segment` is None for rejected records."""
 
     modified_s: float
+    path: Path  # which decides between files of the same moment: names sort by time
     size_bytes: int
-    path: Path
     segment: int | None
 
 
@@ -154,10 +154,10 @@ class Limits:
             for number in _segments_or_none(journal):
                 path = segment_path(journal, number)
                 if (stat := stat_of(path)) is not None:
-                    yield _File(stat.st_mtime, stat.st_size, path, number)
+                    yield _File(stat.st_mtime, path, stat.st_size, number)
         for path in self._folder.rejected_files():
             if (stat := stat_of(path)) is not None:
-                yield _File(stat.st_mtime, stat.st_size, path, None)
+                yield _File(stat.st_mtime, path, stat.st_size, None)
 
 
 def _segments_or_none(journal: Path) -> list[int]:

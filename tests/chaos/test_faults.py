@@ -219,6 +219,18 @@ class TestSync:
         assert second.stat().st_size
         assert number_of(store._own.reader.read(10, 1000).entries[0]) == 1
 
+    def test_comes_before_a_new_file_is_begun(self, folder, monkeypatch):
+        """A thread that has written to the old one may still be waiting for its sync."""
+        store = open_store(folder, durability="power")
+        store.append(entry(0))
+        own = store._own
+        own.append(entry(1))
+        synced = []
+        monkeypatch.setattr(files.File, "sync", lambda file: synced.append(file.path))
+        own.begin_segment()
+
+        assert len(synced) == 1
+
     def test_that_fails_again_is_said_truthfully(self, folder, caplog):
         """They are in the file, and may not survive the end of power; nothing is said of memory."""
         store = open_store(folder, durability="power")

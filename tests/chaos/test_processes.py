@@ -119,7 +119,7 @@ class TestManyProcesses:
         assert (child.exitcode, http.arrived) == (0, {"child": [0, 1, 2]})
 
     def test_terminated_child_of_multiprocessing_loses_nothing(self, http, folder, processes, spooling):
-        """SIGTERM is how pools end their workers; it is sent first, and what is recorded even then waits."""
+        """SIGTERM is how pools end their workers; what one cannot send within its five seconds, another sends."""
         process, told = start(processes, http.url, folder, "child")
         http.wait_for(lambda found: found.logs)
         process.terminate()

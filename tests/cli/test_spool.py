@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import json
 import multiprocessing
+import os
 import signal
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -13,14 +16,15 @@ from click.testing import CliRunner
 
 from jupyter_otel_telemetry.cli.app import app
 from jupyter_otel_telemetry.otlp.received import parse_json
+from jupyter_otel_telemetry.spool.folder import SpoolFolder, SpoolOptions
+from jupyter_otel_telemetry.spool.frames import RECORD, frame
+from jupyter_otel_telemetry.spool.store import Store
 
 NOWHERE = "http://127.0.0.1:9"
 
 
 def leave(folder, count):
     """Record events where nobody listens, and be killed."""
-    import os
-
     from jupyter_otel_telemetry import EventLog, OTLPHandler
 
     log = EventLog(handlers=[OTLPHandler(endpoint=NOWHERE, spool=folder, service_name="hub")], allowed_schemas=["*"])
@@ -63,8 +67,18 @@ def run(*arguments, exit_code=0):
     return result
 
 
+def reject(folder):
+    """Turn what waits into rejected records."""
+    store = Store(SpoolFolder(SpoolOptions(folder)))
+    store.adopt()
+    for source, batch in store.batches():
+        store.reject(batch.entries, {"rejected": len(batch.entries), "status": "400", "reason": "no"})
+        store.take(source, batch, len(batch.entries))
+    store.close()
+
+
 def refuse(folder, count=3, status="400"):
-    """Turn what waits into what was refused."""
+    """Turn what waits into what was refused, as earlier versions kept it."""
     lines = run("export", folder).stdout.splitlines()
     refused = {
         "time": "2026-01-01T00:00:00Z",
@@ -138,9 +152,10 @@ class TestShow:
         ]
         assert counts == [0, 1, 2]
 
-    def test_rejected(self, folder):
-        """What was refused for good."""
-        refuse(folder)
+    @pytest.mark.parametrize("keep", [reject, refuse])
+    def test_rejected(self, folder, keep):
+        """Those that were rejected for good, by this version or an earlier one."""
+        keep(folder)
         assert run("show", folder).stdout == ""
         assert len(run("show", "--rejected", "--json", folder).stdout.splitlines()) == 3
 
@@ -154,6 +169,65 @@ class TestExport:
         assert [log.attributes["jupyter.event.count"] for log in logs] == [0, 1, 2]
         assert logs[0].resource["service.name"] == "hub"
         assert json.loads(run("status", folder, "--json").stdout)["records"] == 3
+
+    def test_of_rejected_records_has_the_reason(self, folder):
+        """As one more member of the line; the Collector ignores it."""
+        reject(folder)
+        [line] = run("export", "--rejected", folder).stdout.splitlines()
+
+        assert json.loads(line)["rejected"] == {"rejected": 3, "status": "400", "reason": "no"}
+        assert len(parse_json(line.encode())) == 3
+        assert run("export", folder).stdout == ""
+
+
+class TestBadDisks:
+    @pytest.mark.parametrize("command", ["status", "show", "export"])
+    def test_full_output_ends_a_command_with_one_line(self, folder, command):
+        """And with a code that scripts see."""
+        with Path("/dev/full").open("w") as full:
+            result = subprocess.run(
+                [sys.executable, "-m", "jupyter_otel_telemetry.cli", "spool", command, str(folder)],
+                stdout=full,
+                stderr=subprocess.PIPE,
+                text=True,
+                check=False,
+            )
+
+        assert (result.returncode, result.stderr) == (1, "Error: [Errno 28] No space left on device\n")
+
+    def test_closed_pipe_ends_a_command_quietly(self, folder):
+        """As of `head`."""
+        read, write = os.pipe()
+        os.close(read)
+        with os.fdopen(write, "w") as pipe:
+            result = subprocess.run(
+                [sys.executable, "-m", "jupyter_otel_telemetry.cli", "spool", "export", str(folder)],
+                stdout=pipe,
+                stderr=subprocess.PIPE,
+                text=True,
+                check=False,
+            )
+
+        assert (result.returncode, result.stderr) == (1, "")
+
+    @pytest.mark.parametrize("command", ["status", "show", "export"])
+    def test_unreadable_segment_is_named_and_the_others_are_shown(self, folder, command):
+        """Nothing waits for a FIFO."""
+        [journal] = (folder / "queue").iterdir()
+        os.mkfifo(journal / "00000000.seg")
+        result = run(command, folder)
+
+        assert f"not a regular file: '{journal / '00000000.seg'}'" in result.stderr
+        assert "3" in result.stdout
+
+    def test_record_that_cannot_be_decoded_is_named_and_the_others_are_shown(self, folder):
+        """It may have been written by a later version."""
+        [segment] = (folder / "queue").glob("*/*.seg")
+        segment.write_bytes(segment.read_bytes() + frame(RECORD, b"\xff\xff"))
+        result = run("show", "--json", folder)
+
+        assert "a record cannot be decoded" in result.stderr
+        assert len(result.stdout.splitlines()) == 3
 
 
 class TestDrain:
@@ -213,14 +287,15 @@ class TestDrain:
 
 
 class TestRetryRejected:
-    def test_sends_again(self, folder, otlp_receiver):
+    @pytest.mark.parametrize("keep", [reject, refuse])
+    def test_sends_again(self, folder, otlp_receiver, keep):
         """And removes the file."""
-        refuse(folder)
+        keep(folder)
         result = run("retry-rejected", folder, "--endpoint", otlp_receiver.endpoint)
 
         assert [log.attributes["jupyter.event.count"] for log in otlp_receiver.logs] == [0, 1, 2]
         assert "to be sent again: 3" in result.stderr
-        assert list((folder / "rejected").glob("*.jsonl")) == []
+        assert list((folder / "rejected").iterdir()) == []
 
     def test_waits_with_the_rest_where_nobody_listens(self, folder):
         """So whoever comes next sends it."""
