@@ -19,7 +19,8 @@ from jupyter_otel_telemetry.export.resource import program_resource
 from jupyter_otel_telemetry.otlp.encoding import encode_resource, encode_scope
 from jupyter_otel_telemetry.otlp.wire import encode_log_record
 from jupyter_otel_telemetry.schemas.schema import parse_schema
-from jupyter_otel_telemetry.spool.journal import Journal, waiting
+from jupyter_otel_telemetry.spool.inspection import waiting
+from jupyter_otel_telemetry.spool.journal import Journal
 
 texts = st.text(st.characters(exclude_categories=["Cs"])) | st.integers(90, 2000).map("a".__mul__)
 int64s = st.integers(-(2**63), 2**63 - 1) | st.integers(0, 2000)
@@ -129,7 +130,7 @@ def both(tmp_path_factory):
     def record(event, *, is_filtered):
         log.handlers[0].filters = log.handlers[1].filters = [add_attribute] if is_filtered else []
         log.record_event(ID, 1, event)
-        entry = list(waiting(Journal.all_in(folder / "queue")[0]))[-1]
+        entry = list(waiting(Journal.all_in(folder / "queue")[0], pytest.fail))[-1]
         return entry, keep.records.pop()
 
     return record
@@ -156,5 +157,5 @@ class TestEventInASpool:
         monkeypatch.setenv("OTEL_ATTRIBUTE_VALUE_LENGTH_LIMIT", "3")
         handler = OTLPHandler(endpoint="http://127.0.0.1:9", spool=tmp_path)
         handler.handle(EventRecord(EVENT_TYPE, {"long": "abcdef"}))
-        [entry] = waiting(Journal.all_in(tmp_path / "queue")[0])
+        [entry] = waiting(Journal.all_in(tmp_path / "queue")[0], pytest.fail)
         assert "abcdef" not in str(LogRecord.FromString(entry.record).attributes)
