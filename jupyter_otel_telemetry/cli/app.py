@@ -9,6 +9,7 @@ from jupyter_otel_telemetry.cli.explain import explain
 from jupyter_otel_telemetry.cli.listen import listen
 from jupyter_otel_telemetry.cli.output import Commands
 from jupyter_otel_telemetry.cli.spool import spool
+from jupyter_otel_telemetry.cli.verify import verify
 
 __all__ = ["app"]
 
@@ -24,6 +25,8 @@ Show what becomes of each property of an event, before there is one:
     jupyter otel-telemetry explain --config jupyterhub_config.py
 Look after the folder in which events wait for their receiver:
     jupyter otel-telemetry spool status DIR
+Find the records that a store lacks:
+    jupyter otel-telemetry verify export.jsonl
 Point a program at it:
     export OTEL_EXPORTER_OTLP_ENDPOINT=http://127.0.0.1:4318
     export OTEL_EXPORTER_OTLP_PROTOCOL=http/protobuf
@@ -40,3 +43,4 @@ app.add_command(demo)
 app.add_command(explain)
 app.add_command(listen)
 app.add_command(spool)
+app.add_command(verify)
