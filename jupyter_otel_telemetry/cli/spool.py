@@ -144,7 +144,7 @@ def retry_rejected(folder: Path, endpoint: str | None, protocol: str | None, tim
     opened = _opened(folder)
     count, problems = requeue_rejected(opened)
     for problem in problems:
-        click.echo(f"left where it is: {problem}", err=True)
+        click.echo(problem, err=True)
     click.echo(f"to be sent again: {count}", err=True)
     _drain(opened, endpoint, protocol, timeout_s)
 
