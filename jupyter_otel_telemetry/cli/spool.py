@@ -159,7 +159,7 @@ def retry_rejected(folder: Path, *, exporter: ExporterOptions, timeout_s: float)
     opened = _opened(folder)
     count, problems = requeue_rejected(opened)
     for problem in problems:
-        click.echo(f"left where it is: {printable(problem)}", err=True)
+        click.echo(printable(problem), err=True)
     click.echo(f"to be sent again: {count}", err=True)
     _drain(opened, exporter, timeout_s)
 

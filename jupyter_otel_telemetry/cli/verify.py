@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import sys
 from array import array
 from dataclasses import dataclass, field
@@ -15,7 +14,7 @@ from rich.progress import Progress
 from rich.table import Table
 
 from jupyter_otel_telemetry.cli.exports import NotReadError, read_records
-from jupyter_otel_telemetry.cli.output import print_report
+from jupyter_otel_telemetry.cli.output import json_text, print_report, printable
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
@@ -81,11 +80,11 @@ def verify(files: tuple[Path, ...], *, as_json: bool) -> None:
     try:
         found, unnumbered = _read(files)
     except (OSError, EOFError, NotReadError) as error:
-        click.echo(f"Error: {error}", err=True)
+        click.echo(printable(f"Error: {error}"), err=True)
         sys.exit(2)
     findings = [series.to_dict() for series in found]
     if as_json:
-        click.echo(json.dumps({"processes": findings, "unnumbered": unnumbered}, indent=2))
+        click.echo(json_text({"processes": findings, "unnumbered": unnumbered}, indent=2))
     else:
         print_report(lambda console: _show(findings, unnumbered, console))
     sys.exit(1 if any(finding["missing"] for finding in findings) else 0)
@@ -126,7 +125,7 @@ def _show(findings: list[dict[str, Any]], unnumbered: int, console: Console) -> 
         shown = [str(first) if first == last else f"{first}-{last}" for first, last in ranges[:_MAX_RANGES]]
         more = [f"and {len(ranges) - _MAX_RANGES} more ranges"] if len(ranges) > _MAX_RANGES else []
         cells = (finding[name] for name in ("service", "instance", "pid", "records", "last", "duplicates", "missing"))
-        table.add_row(*map(str, cells), ", ".join([*shown, *more]) or "none: complete")
+        table.add_row(*(printable(str(cell)) for cell in cells), ", ".join([*shown, *more]) or "none: complete")
     console.print(table)
     if unnumbered:
         console.print(f"{unnumbered} records carry no number (jupyter.sequence), so nothing is known of them")

@@ -105,7 +105,7 @@ def requeue_rejected(folder: SpoolFolder) -> tuple[int, list[str]]:
             try:
                 count += _requeue(path, writer, problems)
             except OSError as error:
-                problems.append(str(error))
+                problems.append(f"left where it is: {error}")
     finally:
         writer.close()
         journal.close(remove=count == 0)
@@ -116,12 +116,12 @@ def _requeue(path: Path, writer: Writer, problems: list[str]) -> int:
     """Move the records of one file to a journal; keep what cannot be read."""
     with locked(path) as file:
         if file is None:
-            problems.append(f"{path}: it is being written to")
+            problems.append(f"left where it is: {path} is being written to")
             return 0
         count, kept = 0, []
         for found in rejected_in(path):
             if isinstance(found, Unreadable):
-                problems.append(found.problem)
+                problems.append(f"left where it is: {found.problem}" if found.data else found.problem)
                 kept.append(found.data)
                 continue
             for entry in found.entries:

@@ -224,7 +224,7 @@ def _groups_of(file: File) -> Iterator[Rejected | Unreadable]:
     if group.entries:
         yield group
     if size_bytes > healthy_bytes:
-        yield Unreadable(f"{file.path}: {size_bytes - healthy_bytes} bytes could not be read", b"")
+        yield Unreadable(f"{file.path}: {size_bytes - healthy_bytes} bytes could not be read, and are skipped", b"")
 
 
 def _reason_of(payload: bytes) -> dict[str, Any]:

@@ -210,15 +210,17 @@ class TestBadDisks:
 
         assert (result.returncode, result.stderr) == (1, "")
 
-    @pytest.mark.parametrize("command", ["status", "show", "export"])
-    def test_unreadable_segment_is_named_and_the_others_are_shown(self, folder, command):
+    @pytest.mark.parametrize(
+        "command,last", [("status", "records waiting: 3"), ("show", "count=2"), ("export", '"intValue":"2"')]
+    )
+    def test_unreadable_segment_is_named_and_the_others_are_shown(self, folder, command, last):
         """Nothing waits for a FIFO."""
         [journal] = (folder / "queue").iterdir()
         os.mkfifo(journal / "00000000.seg")
         result = run(command, folder)
 
         assert f"not a regular file: '{journal / '00000000.seg'}'" in result.stderr
-        assert "3" in result.stdout
+        assert last in result.stdout
 
     def test_record_that_cannot_be_decoded_is_named_and_the_others_are_shown(self, folder):
         """It may have been written by a later version."""
