@@ -12,6 +12,7 @@ __all__ = [
     "SCHEMA_ID",
     "SCHEMA_VERSION",
     "SCOPE_NAME",
+    "SEQUENCE",
     "SERVER_HASH",
     "SERVER_NAME",
     "USER_HASH",
@@ -25,6 +26,7 @@ SCHEMA_ID: Final = "jupyter.schema.id"
 SCHEMA_VERSION: Final = "jupyter.schema.version"
 EVENT_PREFIX: Final = "jupyter.event."
 RECORD_UID: Final = "log.record.uid"
+SEQUENCE: Final = "jupyter.sequence"
 ORIGIN: Final = "jupyter.origin"
 CLAIMED_TIMESTAMP: Final = "jupyter.claimed_timestamp"
 USER_NAME: Final = "user.name"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import logging
 from functools import partial
 from typing import TYPE_CHECKING, Any, Final
@@ -25,8 +26,9 @@ from jupyter_otel_telemetry.export.lifecycle import (
     logging_closes_handlers,
     within,
 )
-from jupyter_otel_telemetry.export.mapping import encoded_record, otel_record
+from jupyter_otel_telemetry.export.mapping import encoded_record, numbered, otel_record
 from jupyter_otel_telemetry.export.startup import log_summary, warn_of_personal_data
+from jupyter_otel_telemetry.forks import after_fork_in_child
 from jupyter_otel_telemetry.hostlog import use_host_log
 from jupyter_otel_telemetry.names import SCOPE_NAME
 from jupyter_otel_telemetry.otlp.settings import ExporterOptions, switched_off
@@ -122,6 +124,8 @@ class OTLPHandler(LoggingHandler):
         self._delivery: Delivery | None = None
         self._spool: SpoolLogRecordProcessor | None = None
         self._flushed = 0
+        self._number_from_one()
+        after_fork_in_child(self, OTLPHandler._number_from_one)
         self._trouble = TroubleLog(lambda: _logger)
         self._admission = Admission(self.policy, events_only=events_only)
         self._announced: set[bool] = set()
@@ -171,6 +175,10 @@ class OTLPHandler(LoggingHandler):
             provider, self._spool = pipeline.build_spooling_provider(spool, options, service_name, resource)
         end_when_unused(self, provider, self._delivery)
         return provider
+
+    def _number_from_one(self) -> None:
+        """Begin the series of this process; after a fork, its `service.instance.id` is a new one, too."""
+        self._numbers = itertools.count(1)
 
     def announce(self, *wider: Policy) -> None:
         """Log once which events this handler sends where; called when an event logger has taken it.
@@ -237,7 +245,8 @@ class OTLPHandler(LoggingHandler):
             if type(admitted) is EventRecord:
                 self._emit_event(admitted)
             elif admitted is not None and is_instrumentation_enabled():  # else it is an exporter that logs
-                super().emit(admitted)  # which ends the loop where something below logs to this handler
+                # It ends the loop where something below logs to this handler.
+                super().emit(numbered(admitted, next(self._numbers)))
             self._trouble.worked(self)
         except Exception:  # noqa: BLE001 - the caller's work must go on
             self.handleError(record)
@@ -245,9 +254,10 @@ class OTLPHandler(LoggingHandler):
     def _emit_event(self, record: EventRecord) -> None:
         if self._spool is not None and self._spools_directly:
             logger: Any = self._otel_logger  # the SDK's, whose resource is another one after a fork
-            self._spool.append(logger.resource, logger.instrumentation_scope, encoded_record(record))
+            encoded = encoded_record(record, next(self._numbers))
+            self._spool.append(logger.resource, logger.instrumentation_scope, encoded)
         else:
-            self._otel_logger.emit(otel_record(record))
+            self._otel_logger.emit(otel_record(record, next(self._numbers)))
 
     def handleError(self, record: logging.LogRecord) -> None:  # noqa: N802 - logging's name
         """Log, once until it works again, that a record could not be handed over, without its content."""
