@@ -110,6 +110,7 @@ class SpoolLogRecordProcessor(LogRecordProcessor):
 
     def _append(self, entry: Entry) -> None:
         self._store.append(entry)
+        self._sender.wake()
 
     def force_flush(self, timeout_millis: int = 30_000) -> bool:
         """Wait until what was emitted so far has been accepted.
