@@ -114,7 +114,7 @@ class TestOTLPJSONFormatter:
     @settings(max_examples=200, deadline=None)
     def test_says_what_is_sent_of_any_event(self, event):
         """The same types and the same id."""
-        record = recorded(event)
+        record = recorded(event, properties={})
 
         assert written(record) == sent(record)
 
@@ -135,7 +135,7 @@ class TestOTLPJSONFormatter:
 
     def test_has_200_properties(self):
         """The SDK's limit of 128 is for whoever sets it."""
-        assert len(written(recorded({f"p{number}": number for number in range(200)}))["attributes"]) == 203
+        assert len(written(recorded({f"p{number}": number for number in range(200)}))["attributes"]) == 204
 
     def test_is_made_though_the_sdk_is_off(self, monkeypatch):
         """Nothing is sent here."""

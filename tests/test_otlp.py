@@ -248,7 +248,11 @@ class TestEmit:
         logger.removeHandler(handler)
         (log,) = memory.logs()
 
-        assert (log.body, dict(log.attributes), log.severity_text) == ("ada left", {"room": 3}, "ERROR")
+        assert (log.body, dict(log.attributes), log.severity_text) == (
+            "ada left",
+            {"room": 3, "jupyter.sequence": 1},
+            "ERROR",
+        )
         assert memory.exporter.get_finished_logs()[0].instrumentation_scope.name == "tests.ordinary"
 
     def test_event_of_jupyter_events_is_mapped_like_ours(self, memory, recording):
@@ -261,7 +265,7 @@ class TestEmit:
         foreign.emit(schema_id=ID, data={"action": "start", "count": 3})
         recording(handler, {"action": "start", "count": 3}, version="1")
         theirs, ours = memory.logs()
-        unique = {"log.record.uid": "x"}
+        unique = {"log.record.uid": "x", "jupyter.sequence": 0}
 
         assert dict(theirs.attributes) | unique == dict(ours.attributes) | unique
         assert (theirs.event_name, theirs.severity_number) == (ours.event_name, ours.severity_number)

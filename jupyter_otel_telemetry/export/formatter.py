@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from typing import TYPE_CHECKING, Any, Literal
 
 from opentelemetry._logs import LogRecord, NoOpLoggerProvider
@@ -14,7 +15,7 @@ from jupyter_otel_telemetry._version import __version__
 from jupyter_otel_telemetry.events.foreign import event_of
 from jupyter_otel_telemetry.events.formatters import LineFormatter
 from jupyter_otel_telemetry.events.record import EventRecord
-from jupyter_otel_telemetry.export.mapping import otel_record
+from jupyter_otel_telemetry.export.mapping import numbered, otel_record
 from jupyter_otel_telemetry.export.pipeline import record_limits
 from jupyter_otel_telemetry.export.resource import process_resource, program_resource
 from jupyter_otel_telemetry.forks import after_fork_in_child
@@ -60,18 +61,21 @@ class OTLPJSONFormatter(LineFormatter):
         self._resource = program_resource(service_name, resource)
         self._limits = record_limits()
         self._ordinary = _Translator(logger_provider=NoOpLoggerProvider())
+        self._numbers = itertools.count(1)
         after_fork_in_child(self, OTLPJSONFormatter._describe_process)
 
     def _describe_process(self) -> None:
         self._resource = self._resource.merge(process_resource())
+        self._numbers = itertools.count(1)
 
     def line(self, record: logging.LogRecord) -> str:
         """Return the line, without a line break."""
         event = record if isinstance(record, EventRecord) else event_of(record)
         if event is not None:
-            sent, scope = otel_record(event), _SCOPE
+            sent, scope = otel_record(event, next(self._numbers)), _SCOPE
         else:
-            sent, scope = self._ordinary.translate(record), InstrumentationScope(record.name)
+            sent = self._ordinary.translate(numbered(record, next(self._numbers)))
+            scope = InstrumentationScope(record.name)
         request = ExportLogsServiceRequest()
         resource_logs = request.resource_logs.add()
         resource_logs.ParseFromString(encode_resource(self._resource))

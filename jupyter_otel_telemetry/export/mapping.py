@@ -22,9 +22,9 @@ __all__ = ["encoded_record", "numbered", "otel_record"]
 _SEVERITY_NUMBERS: Final = list(SeverityNumber)
 
 
-def otel_record(record: EventRecord, sequence: int | None = None) -> LogRecord:
+def otel_record(record: EventRecord, sequence: int) -> LogRecord:
     """Return the `LogRecord` of an event; `sequence` is its number among the records of its process."""
-    event_type, span_context, attributes = record.event_type, record.span_context, record.otlp_attributes()
+    event_type, span_context = record.event_type, record.span_context
     return LogRecord(
         timestamp=record.otlp_time_ns,
         # The span in which the event was recorded, maybe in another thread.
@@ -34,7 +34,7 @@ def otel_record(record: EventRecord, sequence: int | None = None) -> LogRecord:
         severity_number=_SEVERITY_NUMBERS[event_type.severity.number],
         severity_text=event_type.severity.text,
         body=record.getMessage(),
-        attributes=attributes if sequence is None else {SEQUENCE: sequence, **attributes},
+        attributes={SEQUENCE: sequence, **record.otlp_attributes()},
         event_name=event_type.event_name,
     )
 
