@@ -225,7 +225,7 @@ class Intake:
         """Move to the disk what is in memory, if the disk takes it."""
         position = None
         with self._lock:
-            while len(self._memory) and not self._is_appending:
+            if len(self._memory) and not self._is_appending:
                 self._is_appending = True
                 try:
                     position = self._move_memory()
@@ -240,7 +240,7 @@ class Intake:
 
     def _move_memory(self) -> Position | None:
         position = None
-        while len(self._memory):
+        for _ in range(len(self._memory)):  # no more: a signal handler may add a record for each that is written
             position = self._write(self._memory.first())
             self._memory.pop()
         return position
