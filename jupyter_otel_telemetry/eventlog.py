@@ -114,6 +114,9 @@ class EventLog(LoggingConfigurable):
         """,
     ).tag(config=True)
 
+    lent_option: Any = None
+    """The value of `allowed_schemas` that somebody has read last, and so may change in place."""
+
     on_invalid = Enum(
         ["raise", "log"],
         default_value="raise",
@@ -205,8 +208,9 @@ class EventLog(LoggingConfigurable):
         def value(name: str) -> Any:
             return changes[name] if name in changes else getattr(self, name)
 
+        allowed = cast("AllowedSchemasTrait", self.traits()["allowed_schemas"])
         policy = Policy(
-            value("allowed_schemas"),
+            changes["allowed_schemas"] if "allowed_schemas" in changes else allowed.peek(self),
             lambda: find_pseudonym_key(value("pseudonym_key"), value("pseudonym_key_file")),
             f"{type(self).__name__}.allowed_schemas",
         )
@@ -370,8 +374,10 @@ class EventLog(LoggingConfigurable):
 
         """
         policy = self._policy
-        # Not `self.allowed_schemas`, whose descriptor takes five times as long.
-        if policy is None or not policy.was_made_from(self._trait_values["allowed_schemas"]):
+        lent = self.lent_option
+        if policy is None or (
+            lent is not None and lent is self._trait_values["allowed_schemas"] and not policy.was_made_from(lent)
+        ):
             policy = self._remade_policy()
             if policy is None:
                 return None

@@ -29,7 +29,6 @@ __all__ = [
 MAX_DEPTH = 500
 """Levels of nesting a value may have: half of Python's default recursion limit."""
 
-_KEYS = frozenset({str})
 _ATOMS = frozenset({str, int, bool, float, type(None)})
 
 
@@ -56,12 +55,13 @@ def json_copy(value: Any) -> Any:
 
     """
     try:
-        if (
-            type(value) is dict
-            and _ATOMS.issuperset(map(type, value.values()))
-            and _KEYS.issuperset(map(type, value))
-        ):
-            return value.copy()  # as most events are: flat
+        if type(value) is dict:
+            copy = value.copy()  # first, since another thread may change the original
+            for key, item in copy.items():
+                if type(key) is not str or type(item) not in _ATOMS:
+                    break
+            else:
+                return copy  # as most events are: flat
         return _copy(value, MAX_DEPTH)
     except NotJSONError as error:
         raise NotJSONError(_locate(value), error.problem) from None
@@ -81,10 +81,11 @@ def is_mapping(value: object) -> bool:
 
 def copy_again(value: dict[str, Any]) -> dict[str, Any]:
     """Copy what `json_copy` returned."""
-    if _ATOMS.issuperset(map(type, value.values())):
-        return value.copy()
-    copy: dict[str, Any] = _copy(value, MAX_DEPTH)
-    return copy
+    for item in value.values():
+        if type(item) not in _ATOMS:
+            copy: dict[str, Any] = _copy(value, MAX_DEPTH)
+            return copy
+    return value.copy()
 
 
 def _copy(value: Any, depth: int) -> Any:

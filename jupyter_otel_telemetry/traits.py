@@ -15,6 +15,7 @@ from typing import Any, Final
 from traitlets import HasTraits, TraitError, TraitType
 
 from jupyter_otel_telemetry.masking import mask_text, secrets_of_url
+from jupyter_otel_telemetry.privacy.policy import copy_option
 
 __all__ = ["AllowedSchemasTrait", "Handlers", "SecretText"]
 
@@ -224,6 +225,20 @@ class AllowedSchemasTrait(TraitType[Any, Any]):
     """Ids of schemas, or a mapping from ids to options, which the owner of the trait checks; see `Policy`."""
 
     info_text = "a list of schema ids, or a mapping from ids to options"
+
+    def validate(self, obj: HasTraits, value: Any) -> Any:
+        """Return a copy, which nobody can change in place without reading the trait first."""
+        return copy_option(value, f"{type(obj).__name__}.{self.name}")
+
+    def get(self, obj: HasTraits, cls: type | None = None) -> Any:
+        """Return the value; from now on it may be changed in place, so its owner compares it for every event."""
+        value = self.peek(obj, cls)
+        vars(obj)["lent_option"] = value
+        return value
+
+    def peek(self, obj: HasTraits, cls: type | None = None) -> Any:
+        """Return the value to its owner, which does not change it."""
+        return super().get(obj, cls)
 
     def default_value_repr(self) -> str:
         """Return the default as help texts show it."""

@@ -322,8 +322,8 @@ class TestChangesFromOtherThreads:
         def entries(name):
             return {schema_id: {"withheld_properties": [Meanwhile(name)]} for schema_id in (ID, f"{ID}/2")}
 
-        allowed = entries("action")
-        log = log_with(event_sink, allowed_schemas=allowed)
+        log = log_with(event_sink, allowed_schemas=entries("action"))
+        allowed = log.allowed_schemas
         log.register_schema(schema(id=f"{ID}/2"))
         changes += [lambda: allowed.update({f"{ID}/3": {}}), lambda: allowed.update(entries("count"))]
         allowed[f"{ID}/4"] = {}
@@ -334,8 +334,9 @@ class TestChangesFromOtherThreads:
 
     def test_policy_may_change_all_the_time(self, event_sink):
         """Whatever another thread does, each event is recorded by one policy or the other, or not at all."""
-        allowed = {ID: dict(PRIVATE), **{f"https://example.org/{number}": {} for number in range(50)}}
-        log = log_with(event_sink, allowed_schemas=allowed)
+        entries = {ID: dict(PRIVATE), **{f"https://example.org/{number}": {} for number in range(50)}}
+        log = log_with(event_sink, allowed_schemas=entries)
+        allowed = log.allowed_schemas
         stop = threading.Event()
 
         def change():

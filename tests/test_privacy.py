@@ -6,6 +6,7 @@ import json
 import logging
 import pickle
 import re
+import threading
 from logging.handlers import QueueHandler
 from pathlib import Path
 from queue import SimpleQueue
@@ -344,6 +345,54 @@ class TestChanges:
         log.allowed_schemas[ID]["withheld_properties"].append("action")
 
         assert log.record_event(ID, 1, {"action": "start"}) == {"action": None}
+
+    def test_one_read_long_ago_may_be_changed_in_place(self):
+        """Also after other values were equal to it; one that was replaced has no effect any more."""
+        log = event_log([])
+        replaced = log.allowed_schemas
+        log.allowed_schemas = []
+        current = log.allowed_schemas
+        replaced.append(ID)
+        assert log.record_event(ID, 1, {}) is None
+        current.append(ID)
+
+        assert log.record_event(ID, 1, {}) == {}
+
+    def test_list_that_was_given_may_be_used_for_something_else(self):
+        """The trait keeps a copy, as those of traitlets do."""
+        given = [ID]
+        log = event_log(given)
+        given.clear()
+
+        assert log.record_event(ID, 1, {}) == {}
+
+    def test_number_of_entries_costs_an_event_nothing(self):
+        """As long as nobody has read them, they are not compared."""
+
+        comparisons = []
+
+        class Counted(str):
+            __slots__ = ()
+            __hash__ = str.__hash__
+
+            def __eq__(self, other):
+                comparisons.append(other)
+                return super().__eq__(other)
+
+        log = event_log([Counted(f"{ID}/{number}") for number in range(100)] + [ID])
+        log.record_event(ID, 1, {})
+        comparisons.clear()
+        log.record_event(ID, 1, {})
+
+        assert comparisons == []
+
+    @pytest.mark.parametrize(
+        "value", [(ID for _ in "a"), [threading.Lock()], {ID: {"withheld_properties": iter("a")}}]
+    )
+    def test_what_cannot_be_copied_is_refused_by_name(self, value):
+        """As any other wrong value is."""
+        with pytest.raises(TraitError, match="allowed_schemas"):
+            EventLog(allowed_schemas=value)
 
     def test_schema_registered_later_changes_what_a_reference_flags(self):
         """A `$ref` means the highest version."""

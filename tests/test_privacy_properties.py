@@ -353,6 +353,22 @@ class TestBrackets:
 
     @given(cases(), st.data())
     @examples(200)
+    def test_hide_nothing_from_an_option(self, case, data):
+        """Nor from a path that an option withholds or pseudonymizes, though the schema flags nothing."""
+        schema, event, marks, options, _ = case
+        options = {"allowed_categories": CATEGORIES} | options
+        sinks = Sinks(schema, options, None)
+        wrapped = {name: rewrapped(data.draw, item, objects=True) for name, item in event.items()}
+        try:
+            recorded = sinks.log.record_event(ID, 1, wrapped)
+        except ValidationError:
+            return
+        hidden = {mark.text for mark in marks} - {mark.text for mark in marks if mark.may_be_seen(options)}
+
+        assert [text for text in hidden if text in repr(recorded)] == []
+
+    @given(cases(), st.data())
+    @examples(200)
     def test_are_passed_unseen_by_what_explain_says(self, case, data):
         """A withheld value lies at or below a row that says so, a recorded one nowhere below rows that all do."""
         schema, event, _, _, _ = case

@@ -10,6 +10,8 @@ import re
 from functools import lru_cache
 from typing import TYPE_CHECKING, Any, Literal
 
+from opentelemetry.trace import INVALID_SPAN_CONTEXT
+
 from jupyter_otel_telemetry.events.capsule import ENVELOPE_VERSION
 from jupyter_otel_telemetry.events.foreign import event_of
 from jupyter_otel_telemetry.events.record import EventRecord
@@ -112,7 +114,7 @@ def _line(record: EventRecord, envelope: str) -> str:
     # Put together from two pieces of JSON, of which one is always the same.
     event = json_bytes(record.event).decode()
     span_context = record.span_context
-    if span_context is not None and span_context.is_valid:
+    if span_context is not INVALID_SPAN_CONTEXT and span_context is not None and span_context.is_valid:
         ids = f'"__trace_id__":"{span_context.trace_id:032x}","__span_id__":"{span_context.span_id:016x}"'
         event = f"{event[:-1]},{ids}}}" if record.event else f"{{{ids}}}"
     rest = "," + event[1:] if len(event) > len("{}") else event[1:]

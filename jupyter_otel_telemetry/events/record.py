@@ -8,10 +8,11 @@ holds in its `__dict__` the attributes, ready to leave, and in slots what is not
 from __future__ import annotations
 
 import logging
+import os
 from os import getpid
 from threading import current_thread, get_ident
 from time import time_ns as time_ns_now
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
 from opentelemetry.trace import SpanContext, get_current_span
 
@@ -29,6 +30,17 @@ if TYPE_CHECKING:
 __all__ = ["EventRecord"]
 
 _LAST_OTLP_TIME_NS = 2**64 - 1
+_process_id = getpid()
+
+
+def _note_process_id() -> None:
+    """Ask the system once per process: as a system call it may cost more than the rest of a record."""
+    global _process_id  # noqa: PLW0603 - read for every event
+    _process_id = getpid()
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_note_process_id)
 _NO_PATHS: frozenset[str] = frozenset()
 
 # What `logging` itself puts into a record. Its constructor would look up each time, at a quarter of the cost of
@@ -72,7 +84,6 @@ class EventRecord(logging.LogRecord):
         pseudonyms: frozenset[str] = frozenset(),
     ) -> None:
         now_ns = time_ns_now()
-        severity = event_type.severity
         self.event_type, self.event, self.pseudonyms = event_type, event, pseudonyms
         # None: that of the thread which emits it, right now.
         self.span_context: SpanContext | None = get_current_span().get_span_context()
@@ -84,10 +95,8 @@ class EventRecord(logging.LogRecord):
         self._has_all_fields = False
         # OTLP has unsigned 64 bits for it, and 0 for an unknown time.
         self.otlp_time_ns = time_ns if 0 <= time_ns <= _LAST_OTLP_TIME_NS else 0
-        self.levelno, self.levelname = severity.level, severity.level_name
-        self.created = self.otlp_time_ns / 1e9
         self.thread, self.threadName = get_ident(), current_thread().name
-        self.process = getpid()
+        self.process = _process_id
 
     @property
     def __dict__(self) -> dict[str, Any]:  # type: ignore[override]
@@ -98,8 +107,8 @@ class EventRecord(logging.LogRecord):
         fields: dict[str, Any] = _fields_of(self)
         if not self._has_all_fields:
             added = fields.copy()  # by logging filters, for instance
-            times = {"msecs": self.msecs, "relativeCreated": self.relativeCreated}
-            fields.update({**_LOGGING_FIELDS, **times, **added, **self._event_attributes()})
+            computed = {name: getattr(self, name) for name in _COMPUTED}
+            fields.update({**_LOGGING_FIELDS, **computed, **added, **self._event_attributes()})
             # Not the capsule, which few need here: those who copy a record's fields get no event out of them.
             fields["msg"], fields["otel.event.name"] = self.event_type.id, self.event_type.event_name
             self._has_all_fields = True
@@ -202,21 +211,24 @@ class EventRecord(logging.LogRecord):
         return self
 
 
-class _OfCreated:
-    """A field that is computed of `created` when it is read, unless somebody has set it."""
+class _Computed:
+    """A field that is computed when it is read, unless somebody has set it."""
 
-    def __init__(self, compute: Callable[[float], float]) -> None:
+    def __init__(self, compute: Callable[[EventRecord], Any]) -> None:
         self._compute = compute
 
-    def __get__(self, record: EventRecord, _cls: object) -> float:
-        return self._compute(record.created)
+    def __get__(self, record: EventRecord, _cls: object) -> Any:
+        return self._compute(record)
 
 
-_COMPUTED = {
-    "msecs": _OfCreated(lambda created: created % 1 * 1000),
-    "relativeCreated": _OfCreated(lambda created: (created - _STARTED_AT) * 1000),
+_COMPUTED: Final[Mapping[str, Callable[[EventRecord], Any]]] = {
+    "levelno": lambda record: record.event_type.severity.level,
+    "levelname": lambda record: record.event_type.severity.level_name,
+    "created": lambda record: record.otlp_time_ns / 1e9,
+    "msecs": lambda record: record.created % 1 * 1000,
+    "relativeCreated": lambda record: (record.created - _STARTED_AT) * 1000,
 }
-for _name, _value in {**_LOGGING_FIELDS, **_COMPUTED}.items():
+for _name, _value in {**_LOGGING_FIELDS, **{name: _Computed(_COMPUTED[name]) for name in _COMPUTED}}.items():
     if _name != "msg":
         setattr(EventRecord, _name, _value)  # what a record does not set itself
 _ANY_TYPE = EventType("", "", "", "", SEVERITIES["INFO"])

@@ -5,7 +5,6 @@ from __future__ import annotations
 import itertools
 import os
 import random
-from functools import lru_cache
 
 __all__ = ["make_ulid"]
 
@@ -26,17 +25,21 @@ class _Ulids:
         bits = random.SystemRandom().getrandbits
         self._process = _base32_40_bits(bits(40))
         self._counter = itertools.count(bits(40))
-        # Most of an id is that of the one before: made anew each time, it would take three times as long.
-        self._first = lru_cache(maxsize=4)(self._made_first)
-        self._middle = lru_cache(maxsize=4)(_base32_30_bits)
+        self._last: tuple[int, int, str] = (-1, -1, "")
 
     def make(self, time_ms: int) -> str:
         """Make the ULID of something that happened `time_ms` milliseconds after 1970."""
         count = next(self._counter)
-        return self._first(time_ms) + self._middle(count >> 10) + _PAIRS[count & 1023]
+        upper = count >> 10
+        last_ms, last_upper, beginning = self._last  # read at once: another thread may replace it
+        if last_ms != time_ms or last_upper != upper:
+            beginning = _base32_50_bits(time_ms) + self._process + _base32_30_bits(upper)
+            self._last = time_ms, upper, beginning
+        return beginning + _PAIRS[count & 1023]
 
-    def _made_first(self, time_ms: int) -> str:
-        return _PAIRS[time_ms >> 40 & 1023] + _base32_40_bits(time_ms) + self._process
+
+def _base32_50_bits(number: int) -> str:
+    return _PAIRS[number >> 40 & 1023] + _base32_40_bits(number)
 
 
 def _base32_40_bits(number: int) -> str:

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from jupyter_otel_telemetry.schemas.registry import Schemas
     from jupyter_otel_telemetry.schemas.schema import EventType
 
-__all__ = ["Policy", "policies_of"]
+__all__ = ["Policy", "copy_option", "policies_of"]
 
 _MAX_KEPT: Final = 1024
 _MAX_COPIES: Final = 100
@@ -49,7 +49,8 @@ class Policy:
         self, option: Any, find_key: Callable[[], bytes | None] = lambda: None, where: str = "allowed_schemas"
     ) -> None:
         self.where = where
-        self._source, self.entries = _copied(option, where)
+        self._source = copy_option(option, where)
+        self.entries = _parsed(self._source, where)
         patterns = sorted((entry for entry in self.entries if "*" in entry), key=_specificity, reverse=True)
         self._patterns = [(_compiled(pattern), pattern) for pattern in patterns]
         self._found: dict[str, str | None] = {}
@@ -183,20 +184,23 @@ def policies_of(handler: Any) -> tuple[Policy, ...]:
     return (policy,) if isinstance(policy, Policy) else ()
 
 
-def _copied(option: Any, where: str) -> tuple[object, dict[str, Options]]:
-    """Copy and parse an option, all of it as it was at one moment, though another thread may be changing it."""
+def copy_option(option: Any, where: str) -> Any:
+    """Copy an option, all of it as it was at one moment, though another thread may be changing it."""
+    _check_kind(option, where)
     for _ in range(_MAX_COPIES):
         try:
             source = copy.deepcopy(option)
-            entries = _parsed(source, where)
             if source == option:
-                return source, entries
+                return source
         except RuntimeError:  # "dictionary changed size during iteration"
             continue
+        except Exception:
+            _parsed(option, where)  # whose error names the item that has no place here
+            raise
     raise PolicyError(f"{where} is changed by another thread all the time; change it once, or set it anew")
 
 
-def _parsed(option: Any, where: str) -> dict[str, Options]:
+def _check_kind(option: Any, where: str) -> None:
     if isinstance(option, str):
         raise PolicyError(f"{where} must be a list of schema ids: write [{option!r}]")
     if not isinstance(option, (list, tuple, set, frozenset, Mapping)):
@@ -204,6 +208,9 @@ def _parsed(option: Any, where: str) -> dict[str, Options]:
             f"{where} must be a list of schema ids, or a mapping from ids to options, "
             f'not {type(option).__name__}; write ["https://schema.example.org/event"]'
         )
+
+
+def _parsed(option: Any, where: str) -> dict[str, Options]:
     for schema_id in option:
         if not isinstance(schema_id, str) or not schema_id:
             raise PolicyError(f"{where} must hold schema ids, not {schema_id!r}")

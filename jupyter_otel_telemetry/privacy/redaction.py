@@ -84,6 +84,17 @@ class _Rules:
             return self
         return _Rules(*(_rests(paths, f"{name}.") for paths in (self.withheld, self.pseudonymized, self.kept)))
 
+    def joined(self, other: _Rules) -> _Rules:
+        """Return the rules of both."""
+        if not (self and other):
+            return self or other
+        return _Rules(
+            self.withheld | other.withheld,
+            self.pseudonymized | other.pseudonymized,
+            self.kept | other.kept,
+            self.allowed | other.allowed,
+        )
+
     def exceptions(self) -> _Rules:
         """Return what counts where all that lies here is withheld: nothing, if nothing of it is to be seen."""
         return self if self.pseudonymized or self.kept or self.allowed else NO_RULES
@@ -202,7 +213,7 @@ class Step:
             if name in self.names:
                 step = self._properties[name] = self._named(name, location)
             else:
-                step = self._kept(self._others, location, NO_RULES)
+                step = self._kept(self._others, location, self._rules_of_items)
         return step
 
     def unnamed(self, pattern: str | None) -> Step:
@@ -210,11 +221,16 @@ class Step:
         location = self.location
         if location is not None:
             location = location.other() if pattern is None else location.matching(pattern)
-        return self._kept(self._others, location, NO_RULES)
+        return self._kept(self._others, location, self._rules_of_items)
 
     def of_item(self, index: int) -> Step:
         """Return what becomes of an item of an array, of which options speak as if it were the array."""
         return self._kept(self._items, self.location and self.location.of_item(index), self._rules)
+
+    @property
+    def _rules_of_items(self) -> _Rules:
+        """The rules of properties of an object that comes instead of an array: each property stands for an item."""
+        return self._rules if self.location is not None and self.location.describes_items else NO_RULES
 
     @cached_property
     def unwrapped(self) -> Step:
@@ -304,7 +320,8 @@ class Step:
             # The step of a value that is a pseudonym already has nothing left to do.
             to_do = NO_RULES if name in rules.kept else _Rules(pseudonymized=frozenset({name}))
             return self._redaction.step(location, to_do, Outcome.PSEUDONYMIZED, "pseudonymized_properties")
-        return self.at(location, rules.below(name), is_allowed=name in rules.allowed)
+        below = rules.below(name).joined(self._rules_of_items)
+        return self.at(location, below, is_allowed=name in rules.allowed)
 
 
 def _why_recorded(location: Location | None) -> str:

@@ -227,7 +227,7 @@ class Location:
     @cached_property
     def items(self) -> list[Location]:
         """What is said of the items of arrays here: of each at the beginning that differs, then of all others."""
-        if not self._may_be("array") or (self.describes_properties and not self._has_items):
+        if not self._may_be("array") or (self.describes_properties and not self.describes_items):
             return []
         return [self.of_item(index) for index in range(self._last_index + 1)]
 
@@ -307,7 +307,7 @@ class Location:
         """Tell whether the schema says that objects here may have a property of this name."""
         if not self._may_be("object"):
             return False
-        if not (self.describes_properties or self._has_items):
+        if not (self.describes_properties or self.describes_items):
             return True
         return any(
             name in s.properties
@@ -323,7 +323,8 @@ class Location:
         return any(subschema.describes_properties for subschema in self._subschemas)
 
     @cached_property
-    def _has_items(self) -> bool:
+    def describes_items(self) -> bool:
+        """Whether the schema says anything of the items of arrays here."""
         return any(subschema.describes_items for subschema in self._subschemas)
 
     def _may_be(self, kind: str) -> bool:

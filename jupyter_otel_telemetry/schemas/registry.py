@@ -238,7 +238,9 @@ def _compiled(schema: Schema, schemas: Mapping[Key, Schema], pins: Pins) -> Comp
         other_documents = {uri: [other.document for other in found] for uri, found in others.items()}
         documents = SchemaDocuments(schema.document, needed_documents, other_documents)
         subschemas, root = read_subschemas(documents)
-    flags = read_flags(subschemas, root) if any(map(mentions_flags, documents.with_all_versions())) else None
+    # Options of policies, too, need to know where an object comes instead of an array.
+    matter = any(map(mentions_flags, documents.with_all_versions())) or any(s.describes_items for s in subschemas)
+    flags = read_flags(subschemas, root) if matter else None
     return CompiledSchema(
         schema=schema,
         validator=EventValidator(documents, name),

@@ -59,7 +59,7 @@ class EventType:
 
     `version` is as registered, number or text. `title` begins the body. `properties` are the top-level ones that the
     schema names, `names` those that go out under another attribute name than the usual one. `flags` is None where
-    nothing is flagged as personal or of a category.
+    nothing is flagged as personal or of a category, and no array is described.
     """
 
     id: str
@@ -198,9 +198,9 @@ def _schema_id(document: dict[str, Any]) -> str:
     if isinstance(schema_id, str) and schema_id:
         check_text(schema_id, f"the $id {short_repr(schema_id)}", _MAX_ID)
         return schema_id
-    problem = "lacks $id" if schema_id is None else f"has the $id {short_repr(schema_id)}"
-    hint = _close_key(document, "$id")
-    raise ValueError(f"{_described(document)} {problem}; {hint or 'add $id, a URI that identifies it permanently'}")
+    problem = f"has the $id {short_repr(schema_id)}" if "$id" in document else "lacks $id"
+    hint = _close_key(document, "$id") or "add $id, a URI that identifies it permanently"
+    raise ValueError(f"{_described(document)} {problem}; {hint}")
 
 
 def _version(document: dict[str, Any]) -> str:
@@ -210,15 +210,14 @@ def _version(document: dict[str, Any]) -> str:
         text = version_text(version)
         check_text(text, f"the version of {_described(document)}")
         return text
-    problem = "lacks a version" if version is None else f"has the version {short_repr(version)}"
-    hint = _close_key(document, "version") if version is None else None
-    name = f"schema {document['$id']!r}"
-    raise ValueError(f'{name} {problem}; {hint or "give it one, a number or text"}, such as version: "1"')
+    problem = f"has the version {short_repr(version)}" if "version" in document else "lacks a version"
+    hint = _close_key(document, "version") or 'write a number or text, such as version: "1"'
+    raise ValueError(f"schema {document['$id']!r} {problem}; {hint}")
 
 
 def _close_key(document: dict[str, Any], wanted: str) -> str | None:
     """Return a hint at the key that was meant to be another one."""
-    plain = {key.strip("$_@ ").lower(): key for key in document if key}
+    plain = {key.strip("$_@ ").lower(): key for key in document if key and key != wanted}
     close = get_close_matches(wanted.strip("$"), sorted(plain), 1, 0.8)
     return f"did you mean {wanted} instead of {plain[close[0]]}?" if close else None
 

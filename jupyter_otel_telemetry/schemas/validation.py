@@ -50,7 +50,8 @@ class EventValidator:
         if not copy.keys() <= self._known_names:
             for name in filter(_is_reserved, copy):
                 raise self._invalid((name,), "names that begin with __ are reserved for the envelope")
-        self.check(copy)
+        if not self._allows(copy):
+            raise self._explained(copy)
         return copy
 
     def json_copy(self, event: Any) -> Document:
@@ -70,10 +71,12 @@ class EventValidator:
             jsonschema.ValidationError: the schema does not allow it.
 
         """
-        if self._allows(instance):
-            return
+        if not self._allows(instance):
+            raise self._explained(instance)
+
+    def _explained(self, instance: Any) -> jsonschema.ValidationError:
         error = explanation(self._documents, instance, self._compiled_rules)
-        raise self._invalid(
+        return self._invalid(
             tuple(error.absolute_path),
             broken_rule(error),
             validator=error.validator,
