@@ -136,6 +136,28 @@ class TestOtherProtocols:
         """It is about the records."""
         assert answered(b"bad timestamp", None, 400).verdict is Verdict.REJECTED
 
+    @pytest.mark.parametrize(
+        "text, remedy",
+        [
+            (
+                "certificate verify failed: certificate is not valid for '127.0.0.1'",
+                "other hosts",
+            ),
+            ("certificate verify failed: Hostname mismatch, certificate is not valid for 'h'", "other hosts"),
+            ("Hostname Verification Check failed.", "other hosts"),
+            ("Peer name 127.0.0.1 is not in peer certificate", "other hosts"),
+            ("certificate verify failed: self-signed certificate", "set certificate_file"),
+            ("[SSL: TLSV1_ALERT_NO_APPLICATION_PROTOCOL] tlsv1 alert no application protocol", "use protocol grpc"),
+            ("Cannot check peer: missing selected ALPN property.", "use protocol http/protobuf"),
+        ],
+    )
+    def test_failed_handshake_names_the_remedy(self, text, remedy):
+        """In the words of OpenSSL and of gRPC, older ones too."""
+        answer = failed(OSError(text))
+
+        assert answer.verdict is Verdict.MISCONFIGURED
+        assert remedy in answer.reason
+
     def test_exception_without_a_known_cause_is_retryable(self):
         """A connection that was reset, for instance."""
         assert failed(ConnectionResetError("reset")).verdict is Verdict.RETRYABLE

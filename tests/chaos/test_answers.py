@@ -282,7 +282,7 @@ class TestRefusals:
         first = len(receiver.requests[0])
         assert receiver.counts == [*range(RECORD_COUNT), 99]
         assert rejected(folder) == [(number, "partial_success") for number in range(first)]
-        assert "refuses log records for good, 1 to begin with (partial_success some are odd)" in caplog.text
+        assert "rejects log records for good, 1 to begin with (partial_success some are odd)" in caplog.text
 
     def test_event_that_makes_the_receiver_ill(self, receiver, spooling, folder):
         """500 and INTERNAL may mean anything: once others are accepted, the event is known to be what is meant."""

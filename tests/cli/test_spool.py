@@ -170,7 +170,7 @@ class TestDrain:
         result = run("drain", folder, "--endpoint", NOWHERE, "--timeout", "0", exit_code=1)
 
         assert "still waiting: 3" in result.output
-        assert f"Error: {NOWHERE} (http/protobuf): NewConnectionError" in result.output
+        assert f"Error: {NOWHERE} (http/protobuf): ConnectionRefusedError" in result.output
 
     def test_token_is_read_from_a_file(self, folder, tmp_path, receiver):
         """As for the handler; white space around it does not count."""
