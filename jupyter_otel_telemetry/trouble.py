@@ -1,4 +1,4 @@
-"""Logs, without flooding, that a handler, listener, modifier or receiver fails, and that it works again."""
+"""Logs, without flooding, that a handler, listener, modifier or delivery fails, and that it works again."""
 
 from __future__ import annotations
 
@@ -64,39 +64,41 @@ class TroubleLog:
         self._clock = clock
         self.failing: dict[int, _Failing] = {}
 
-    def failed(self, what: object, problem: str, *, traceback: bool = True) -> None:
-        """Count a failure of `what`, and log it if it is the first one or a reminder is due.
+    def failed(self, what: object, problem: str, *, kind: str = "", traceback: bool = True) -> None:
+        """Count a failure of `what`, and log it if it is the first one of its kind or a reminder is due.
 
         Args:
             what: the failing object, kept alive by others, or its name; the sentence begins with it and "failed".
             problem: the rest of the sentence: ", and an event is lost" or ": no space left".
+            kind: of the failure; the first one may hide another one that has another remedy.
             traceback: log the traceback of the exception that is being handled.
 
         """
         failing = self._find(what)
         if failing is None:
             self._make_room()
-            failing = self.failing.setdefault(id(what), _Failing(what, self._clock()))
+            failing = self.failing.setdefault(id(what), _Failing(what, kind, self._clock()))
         count = next(failing.numbers)
         if count == 1:
             error = sys.exc_info()[1]
             where = f": {failure_text(error)}" if traceback and error is not None else ""
             text = "%s failed%s; further failures are counted, and reported once an hour%s"
             log_trouble(self._log, logging.ERROR, text, _name(what), problem, where)
-        elif failing.reminder_is_due(self._clock()):
+        elif failing.is_due(kind, self._clock()):
             text = "%s failed%s; it has failed %s in %s"
             lasting = _duration(self._clock() - failing.since_s)
             log_trouble(self._log, logging.ERROR, text, _name(what), problem, _times(count), lasting)
 
-    def worked(self, what: object) -> None:
-        """Note a success of `what`, and log the recovery if it failed before."""
+    def worked(self, what: object, result: str = "") -> None:
+        """Note a success of `what`, and log the recovery, with the result of the failures, if it failed before."""
         if not self.failing:  # as nearly always
             return
         failing = self._find(what)
         if failing is None or self.failing.pop(id(what), None) is not failing:
             return
         times, lasting = _times(next(failing.numbers) - 1), _duration(self._clock() - failing.since_s)
-        log_trouble(self._log, logging.WARNING, "%s works again; it failed %s in %s", _name(what), times, lasting)
+        text = "%s works again; it failed %s in %s%s"
+        log_trouble(self._log, logging.WARNING, text, _name(what), times, lasting, result)
 
     def _find(self, what: object) -> _Failing | None:
         failing = self.failing.get(id(what))
@@ -115,9 +117,9 @@ class TroubleLog:
 
 
 class _Failing:
-    """An object that fails, since when, and a counter of its failures."""
+    """An object that fails, since when, how, and a counter of its failures."""
 
-    def __init__(self, what: object, now_s: float) -> None:
+    def __init__(self, what: object, kind: str, now_s: float) -> None:
         self.what: Callable[[], object]
         try:
             self.what = weakref.ref(what)
@@ -125,11 +127,14 @@ class _Failing:
             self.what = lambda: what
         self.numbers = itertools.count(1)
         self.since_s = now_s
+        self._kinds = {kind}
         self._next_reminder_s = now_s + REMINDER_S
 
-    def reminder_is_due(self, now_s: float) -> bool:
-        if now_s < self._next_reminder_s:
+    def is_due(self, kind: str, now_s: float) -> bool:
+        """Tell whether a failure is to be logged: an hour after the last one, or if it is the first of its kind."""
+        if kind in self._kinds and now_s < self._next_reminder_s:
             return False
+        self._kinds.add(kind)
         self._next_reminder_s = now_s + REMINDER_S
         return True
 
@@ -149,4 +154,4 @@ def _duration(duration_s: float) -> str:
     for unit_s, unit in ((86_400, "days"), (3600, "hours"), (60, "minutes")):
         if duration_s >= 2 * unit_s:
             return f"{duration_s / unit_s:.0f} {unit}"
-    return f"{duration_s:.0f} seconds"
+    return f"{duration_s:.0f} seconds" if round(duration_s) != 1 else "1 second"

@@ -3,16 +3,13 @@
 from __future__ import annotations
 
 import json
-import logging
-from types import SimpleNamespace
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from opentelemetry.proto.collector.logs.v1.logs_service_pb2 import ExportLogsServiceResponse
 
-from jupyter_otel_telemetry.otlp.answers import MAX_RETRY_AFTER_S, Answer, Verdict, failed, http_answer
-from jupyter_otel_telemetry.otlp.outage import Outage, duration
+from jupyter_otel_telemetry.otlp.answers import MAX_RETRY_AFTER_S, Verdict, failed, http_answer
 
 HTML, JSON, PROTOBUF = "text/html", "application/json", "application/x-protobuf"
 PARTIAL = ExportLogsServiceResponse(
@@ -139,52 +136,28 @@ class TestOtherProtocols:
         """It is about the records."""
         assert answered(b"bad timestamp", None, 400).verdict is Verdict.REJECTED
 
+    @pytest.mark.parametrize(
+        "text, remedy",
+        [
+            (
+                "certificate verify failed: certificate is not valid for '127.0.0.1'",
+                "other hosts",
+            ),
+            ("certificate verify failed: Hostname mismatch, certificate is not valid for 'h'", "other hosts"),
+            ("Hostname Verification Check failed.", "other hosts"),
+            ("Peer name 127.0.0.1 is not in peer certificate", "other hosts"),
+            ("certificate verify failed: self-signed certificate", "set certificate_file"),
+            ("[SSL: TLSV1_ALERT_NO_APPLICATION_PROTOCOL] tlsv1 alert no application protocol", "use protocol grpc"),
+            ("Cannot check peer: missing selected ALPN property.", "use protocol http/protobuf"),
+        ],
+    )
+    def test_failed_handshake_names_the_remedy(self, text, remedy):
+        """In the words of OpenSSL and of gRPC, older ones too."""
+        answer = failed(OSError(text))
+
+        assert answer.verdict is Verdict.MISCONFIGURED
+        assert remedy in answer.reason
+
     def test_exception_without_a_known_cause_is_retryable(self):
         """A connection that was reset, for instance."""
         assert failed(ConnectionResetError("reset")).verdict is Verdict.RETRYABLE
-
-
-class TestOutage:
-    @pytest.fixture
-    def clock(self, monkeypatch):
-        """The time in seconds, as a list of one number."""
-        now_s = [1000.0]
-        monkeypatch.setattr("jupyter_otel_telemetry.otlp.outage.time", SimpleNamespace(monotonic=lambda: now_s[0]))
-        return now_s
-
-    @pytest.fixture
-    def outage(self):
-        return Outage("http://h", logging.getLogger("tests.outage"))
-
-    def test_is_logged_when_it_begins_hourly_and_when_it_is_over(self, clock, outage, caplog):
-        """With the number of attempts, and of the records that wait."""
-        for number in range(121):
-            clock[0] = 1000 + 60.0 * number
-            outage.failed(Answer(Verdict.RETRYABLE, "503", "no"), f"{number} wait")
-        outage.worked()
-        outage.worked()
-
-        assert caplog.messages == [
-            "delivery to http://h fails: 503 no; 0 wait",
-            "delivery to http://h fails for 1 h (61 attempts): 503 no; 60 wait",
-            "delivery to http://h fails for 2 h (121 attempts): 503 no; 120 wait",
-            "delivery to http://h works again after 2 h; failed attempts: 121",
-        ]
-
-    def test_another_status_is_logged_at_once(self, clock, outage, caplog):
-        """The first outage may hide a wrong token."""
-        for status in ("503", "401", "503", "401"):
-            clock[0] += 1
-            outage.failed(Answer(Verdict.RETRYABLE, status), "1 waits")
-
-        assert caplog.messages == [
-            "delivery to http://h fails: 503; 1 waits",
-            "delivery to http://h fails for 1 s (2 attempts): 401; 1 waits",
-        ]
-
-    @pytest.mark.parametrize(
-        "seconds, text", [(0.4, "0 s"), (59, "59 s"), (60, "1 min"), (3661, "1 h 1 min"), (90_000, "1 d 1 h")]
-    )
-    def test_durations_are_for_people(self, seconds, text):
-        """Their two largest units."""
-        assert duration(seconds) == text

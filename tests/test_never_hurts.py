@@ -405,6 +405,24 @@ class TestTroubleLog:
 
         assert caplog.messages[1:] == ["delivery works again; it failed once in 90 seconds"]
 
+    def test_recovery_tells_the_result(self, trouble, caplog):
+        """How much was lost meanwhile, for instance."""
+        trouble.failed("delivery", "", traceback=False)
+        trouble.worked("delivery", "; lost so far: 7")
+
+        assert caplog.messages[1:] == ["delivery works again; it failed once in 0 seconds; lost so far: 7"]
+
+    def test_failure_of_another_kind_is_logged_at_once(self, trouble, clock, caplog):
+        """Behind an outage there may be a wrong token."""
+        for status in ("503", "401", "503", "401"):
+            clock[0] += 1
+            trouble.failed("delivery", f": {status}", kind=status, traceback=False)
+
+        assert caplog.messages == [
+            "delivery failed: 503; further failures are counted, and reported once an hour",
+            "delivery failed: 401; it has failed 2 times in 1 second",
+        ]
+
     def test_new_object_with_the_id_of_one_that_is_gone_is_logged(self, trouble, caplog):
         """CPython gives a new object the place of the one that was just dropped."""
         ids = set()

@@ -83,6 +83,26 @@ def make(request, tmp_path):
     return partial(OTLPHandler, spool=tmp_path / "spool") if request.param == "spool" else OTLPHandler
 
 
+class EndlessRedirect(BaseHTTPRequestHandler):
+    """Redirects, with a body that ends when nobody reads it."""
+
+    enough_bytes = 256 * 1024 * 1024
+
+    def do_POST(self):
+        self.rfile.read(int(self.headers["Content-Length"]))
+        self.wfile.write(b"HTTP/1.1 302 Found\r\nLocation: http://elsewhere.example.org/\r\n\r\n")
+        self.server.sent_bytes = 0
+        try:
+            while self.server.sent_bytes < self.enough_bytes:
+                self.server.sent_bytes += self.wfile.write(b"x" * 1024 * 1024)
+        except OSError:
+            pass
+        self.server.released.set()
+
+    def log_message(self, *_):
+        pass
+
+
 class TestArguments:
     def send(self, handler, recording, otlp_receiver):
         recording(handler, {"a": 1})
@@ -435,6 +455,17 @@ class TestDelivery:
             in caplog.text
         )
         handler.close()
+
+    def test_redirect_is_not_read(self, recording, monkeypatch):
+        """Its body may be endless."""
+        monkeypatch.setenv("OTEL_EXPORTER_OTLP_TIMEOUT", "10")
+        with serving(EndlessRedirect) as server:
+            handler = OTLPHandler(endpoint=server.url)
+            recording(handler)
+
+            assert not handler.force_flush(0.1)
+            assert server.released.wait(60)
+            assert server.sent_bytes < EndlessRedirect.enough_bytes
 
     def test_dropped_handler_delivers_and_leaves_no_thread(self, otlp_receiver, recording):
         """Garbage collection ends the pipeline."""

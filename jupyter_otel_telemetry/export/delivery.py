@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import math
+import sys
 import threading
 import time
 from collections import Counter
@@ -21,7 +22,7 @@ from jupyter_otel_telemetry.otlp.answers import Answer, Verdict
 from jupyter_otel_telemetry.otlp.courier import Backoff, Courier, Trial
 from jupyter_otel_telemetry.otlp.encoding import Encoder
 from jupyter_otel_telemetry.otlp.entries import MAX_BATCH_BYTES
-from jupyter_otel_telemetry.otlp.outage import Outage
+from jupyter_otel_telemetry.trouble import TroubleLog
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -42,7 +43,11 @@ _LONE_RECORD_S: Final = 600.0
 
 _REJECTED: Final = "rejected"
 
+_FRAMES_OF_LOGGING: Final = 12
+"""Number of frames in which the SDK's `on_emit` is found where it logs."""
+
 _logger = logging.getLogger(__name__)
+_sdk_logger = logging.getLogger("opentelemetry.sdk._shared_internal")
 
 
 class Delivery(LogRecordExporter):
@@ -80,7 +85,7 @@ class Delivery(LogRecordExporter):
         self._lost_at_settling = 0
         self._trial = Trial()
         self._encoder = Encoder()
-        self._outage = Outage(self._destination, _logger)
+        self._trouble = TroubleLog(lambda: _logger)
 
     @property
     def emitted(self) -> int:
@@ -91,9 +96,11 @@ class Delivery(LogRecordExporter):
         """Note that a record has entered the queue."""
         with self._lock:
             self._emitted += 1
-            is_lost = self._is_closed
-        if is_lost:
-            self._lose("closed", 1)
+
+    def count_late(self) -> None:
+        """Note that a record was emitted after the end of the queue."""
+        self.count_emitted()
+        self._lose("closed", 1)
 
     def give_up_in(self, timeout_s: float) -> None:
         """Let records be lost that are not delivered within `timeout_s` seconds, or by an earlier deadline."""
@@ -156,10 +163,11 @@ class Delivery(LogRecordExporter):
             if not outcome.is_failure:
                 backoff.reset()
                 began_s = time.monotonic()
-                self._outage.worked()
+                self._trouble.worked(self, f"; log records lost so far: {sum(self._lost.values())}")
                 continue
             self._count_overflow(queued=self._queue_size)
-            self._outage.failed(outcome.answer, self._waiting())
+            problem = f": {outcome.answer}; {self._waiting()}"
+            self._trouble.failed(self, problem, kind=outcome.answer.status, traceback=False)
             if self._is_given_up(entries, outcome.answer, time.monotonic() - began_s):
                 self._note_rejected(entries, outcome.answer, len(entries))
                 return
@@ -192,8 +200,11 @@ class Delivery(LogRecordExporter):
                 self._wake.get(timeout=min(next_s, self._deadline_s) - now_s)
 
     def _waiting(self) -> str:
-        count = self._emitted - self._accepted - sum(self._lost.values())
-        return f"log records that wait in memory: {count}, of which the newest {self._queue_size} are kept"
+        lost = sum(self._lost.values())
+        waiting = self._emitted - self._accepted - lost
+        return (
+            f"log records that wait in memory: {waiting}, at most {self._queue_size} and a batch; lost so far: {lost}"
+        )
 
     def _count_overflow(self, *, queued: int) -> None:
         """Count the records that the queue has dropped: emitted, not taken, and more than are queued."""
@@ -221,6 +232,9 @@ class Delivery(LogRecordExporter):
         if is_first and reason != "export":  # which the end of the outage, or of the pipeline, tells
             text = "delivery to %s: %d log records are lost, because %s%s; further ones are counted, not logged"
             _log(text, self._destination, count, _BECAUSE[reason], details)
+
+    def __repr__(self) -> str:
+        return f"delivery to {self._destination}"
 
     def force_flush(self, timeout_millis: int = 10_000) -> bool:  # noqa: ARG002 - the SDK's signature
         """Do nothing: nothing is held back here."""
@@ -278,7 +292,9 @@ class CountingProcessor(BatchLogRecordProcessor):
     def __init__(self, delivery: Delivery, batching: Batching) -> None:
         super().__init__(delivery, batching.delay_ms, batching.batch_size, None, batching.queue_size)
         self._delivery = delivery
+        self._has_ended = False
         self._flushing = threading.Lock()
+        _sdk_logger.addFilter(_is_not_told_here)  # nothing happens if it is there already
         after_fork_in_child(self, CountingProcessor._reset_in_child)
 
     def _reset_in_child(self) -> None:
@@ -286,6 +302,9 @@ class CountingProcessor(BatchLogRecordProcessor):
 
     def on_emit(self, log_record: ReadWriteLogRecord) -> None:
         """Put a record into the queue."""
+        if self._has_ended:
+            self._delivery.count_late()
+            return
         super().on_emit(log_record)
         self._delivery.count_emitted()
 
@@ -301,8 +320,24 @@ class CountingProcessor(BatchLogRecordProcessor):
 
     def shutdown(self) -> None:
         """Deliver what is queued, for up to ten seconds, and stop."""
+        self._has_ended = True
         self._delivery.give_up_in(FLUSH_TIMEOUT_S)
         super().shutdown()  # type: ignore[no-untyped-call]  # the SDK has no annotations here
+
+
+def _is_not_told_here(_record: logging.LogRecord) -> bool:
+    """Tell whether a message of the SDK comes from another processor than this one, which counts its losses.
+
+    The SDK warns of a full queue before it knows that a record is lost, and again every 20 seconds.
+    """
+    frame = sys._getframe()  # noqa: SLF001 - there is no other way to tell whose message it is
+    for _ in range(_FRAMES_OF_LOGGING):
+        if frame.f_code is CountingProcessor.on_emit.__code__:
+            return False
+        if frame.f_back is None:
+            break
+        frame = frame.f_back
+    return True
 
 
 def _parts(entries: list[Entry]) -> Iterator[list[Entry]]:

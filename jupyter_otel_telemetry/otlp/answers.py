@@ -74,12 +74,16 @@ _PROTOCOLS: Final = (
         "the port speaks TLS: write https:// in the endpoint",
     ),
     (
-        re.compile(r"BadStatusLine\(.*\\x00\\x00", re.IGNORECASE),
+        re.compile(r"BadStatusLine\(.*\\x00\\x00|no.application.protocol", re.IGNORECASE),
         "the port speaks HTTP/2: use protocol grpc, or the receiver's port for HTTP (4318)",
     ),
     (
-        re.compile(r"http1\.x server|expected SETTINGS frame", re.IGNORECASE),
+        re.compile(r"http1\.x server|expected SETTINGS frame|missing selected ALPN", re.IGNORECASE),
         "the port speaks HTTP/1.1: use protocol http/protobuf, or the receiver's port for gRPC (4317)",
+    ),
+    (
+        re.compile(r"certificate is not valid for|Hostname (?:mismatch|Verif)|in peer cert", re.IGNORECASE),
+        "the receiver's certificate is for other hosts: write one of them in the endpoint",
     ),
     (
         re.compile(r"certificate.verify.failed", re.IGNORECASE),

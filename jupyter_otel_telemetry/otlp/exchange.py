@@ -14,9 +14,11 @@ from typing import Any
 from requests.adapters import HTTPAdapter
 from urllib3 import HTTPConnectionPool, HTTPSConnectionPool, Timeout
 from urllib3.connection import HTTPConnection, HTTPSConnection
-from urllib3.exceptions import ConnectTimeoutError, NewConnectionError
+from urllib3.exceptions import ConnectTimeoutError, HTTPError, NewConnectionError, ReadTimeoutError
 
 __all__ = ["cause_of", "is_connected", "keep_deadlines", "whole_exchange"]
+
+_UNCONNECTED = (NewConnectionError, ConnectTimeoutError)
 
 
 def whole_exchange(timeout_s: float) -> Timeout:
@@ -32,19 +34,27 @@ def keep_deadlines(session: Any) -> None:
 
 
 def cause_of(error: BaseException) -> BaseException:
-    """Return the exception below those of requests and urllib3, whose texts contain the URL."""
-    while True:
-        inner = getattr(error, "reason", None)
-        if not isinstance(inner, BaseException):
-            inner = next((arg for arg in error.args if isinstance(arg, BaseException)), None)
-        if inner is None or isinstance(error, (NewConnectionError, ConnectTimeoutError)):
-            return error
-        error = inner
+    """Return the exception below those of requests and urllib3, whose texts contain URLs and names of classes."""
+    found = _innermost(error)
+    if isinstance(found, ReadTimeoutError):
+        return TimeoutError("no complete answer within the time limit")
+    return found.__cause__ if isinstance(found, HTTPError) and isinstance(found.__cause__, OSError) else found
 
 
 def is_connected(error: BaseException) -> bool:
     """Tell whether the receiver had been reached when an exception was raised."""
-    return not isinstance(cause_of(error), (NewConnectionError, ConnectTimeoutError))
+    return not isinstance(_innermost(error), _UNCONNECTED)
+
+
+def _innermost(error: BaseException) -> BaseException:
+    while not isinstance(error, _UNCONNECTED):
+        inner = getattr(error, "reason", None)
+        if not isinstance(inner, BaseException):
+            inner = next((arg for arg in error.args if isinstance(arg, BaseException)), None)
+        if inner is None:
+            break
+        error = inner
+    return error
 
 
 class _TimedReads(io.RawIOBase):

@@ -36,6 +36,8 @@ class HTTPTransport:
         keep_deadlines(self._session)
         # Neither .netrc nor proxies nor authorities of the environment: they would replace what was configured.
         self._session.trust_env = False
+        # No redirect is followed; requests would read all of its body, whatever its size.
+        self._session.get_redirect_target = _no_target
         if settings.proxy is not None:
             self._session.proxies = {"http": settings.proxy, "https": settings.proxy}
         if settings.certificate_file is not None:
@@ -77,6 +79,10 @@ def _content(stream: Any) -> bytes:
     while len(content) < _MAX_ANSWER_BYTES and (block := stream.read(_BLOCK_BYTES, decode_content=True)):
         content += block
     return bytes(content)
+
+
+def _no_target(_response: Any) -> None:
+    """Return the target of no redirect."""
 
 
 def _session_of_provider(settings: ExporterSettings) -> Any:

@@ -14,7 +14,6 @@ from jupyter_otel_telemetry.forks import after_fork_in_child
 from jupyter_otel_telemetry.metrics import DROP_REASON, ERROR_TYPE, observe_gauge, record_counters
 from jupyter_otel_telemetry.otlp.courier import Courier
 from jupyter_otel_telemetry.otlp.encoding import Encoder, encode_record
-from jupyter_otel_telemetry.otlp.outage import Outage
 from jupyter_otel_telemetry.otlp.settings import ExporterOptions
 from jupyter_otel_telemetry.otlp.transport import build_transport
 from jupyter_otel_telemetry.spool.folder import SpoolFolder, SpoolOptions
@@ -83,7 +82,6 @@ class SpoolLogRecordProcessor(LogRecordProcessor):
 
     def _reset(self) -> None:
         self._encoder = Encoder()
-        self._outage = Outage(self._destination, _logger)
         self._unaccepted = 0
         self.refused = self.unencodable = 0
 
@@ -168,10 +166,10 @@ class SpoolLogRecordProcessor(LogRecordProcessor):
 
     def _tell(self, answer: Answer | None) -> None:
         if answer is None:
-            self._outage.worked()
+            self._trouble.worked(self)
         else:
             waiting = f"log records of this process that wait in {self._folder.path}: {self._store.waiting}"
-            self._outage.failed(answer, waiting)
+            self._trouble.failed(self, f": {answer}; {waiting}", kind=answer.status, traceback=False)
 
     def depth(self) -> float:
         """Return how many records of this process wait."""

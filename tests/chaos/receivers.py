@@ -100,8 +100,8 @@ class Receiver:
     def _note_arrival(self, logs):
         for log in logs:
             uid = log.attributes.get("log.record.uid")  # ordinary records have none
-            if uid is None or uid not in self._seen:
-                self._seen.add(uid)
+            if uid not in self._seen:
+                self._seen |= {uid} - {None}
                 self.logs.append(log)
                 writer, number = (log.attributes.get(f"jupyter.event.{name}") for name in ("action", "count"))
                 self.arrived.setdefault(writer, []).append(number)

@@ -83,8 +83,34 @@ class TestOutages:
 
         assert flush(log)
         wait_until(lambda: "works again" in caplog.text)
-        assert caplog.text.count(" fails: ") == 1
-        assert re.search(r"works again after .*; failed attempts: \d+", caplog.text)
+        assert caplog.text.count("further failures are counted, and reported once an hour") == 1
+        assert re.search(r"works again; it failed .* in .*; log records lost so far: 0", caplog.text)
+
+    def test_full_queue_is_logged_once(self, receiver, remembering, caplog):
+        """By the one who counts; the SDK warns again and again, also where nothing is lost."""
+        receiver.behave = lambda _: UNAVAILABLE
+        log = remembering(receiver, queue_size=16)
+        record(log, *range(500))
+        end(log)
+
+        assert "opentelemetry.sdk" not in {record.name.rpartition(".")[0] for record in caplog.records}
+        assert sum(lost(caplog).values()) == 500
+
+    def test_full_queue_of_another_processor_is_logged_by_the_sdk(self, caplog):
+        """Its warnings are not ours."""
+        logging.getLogger("opentelemetry.sdk._shared_internal").warning("Queue full, dropping %s.", "Span")
+
+        assert "Queue full, dropping Span." in caplog.text
+
+    def test_record_after_the_end_is_lost_for_that_reason(self, receiver, remembering, caplog):
+        """The queue is not to blame."""
+        log = remembering(receiver)
+        record(log, 1)
+        log.handlers[0]._provider._multi_log_record_processor.shutdown()
+        record(log, 2, 3)
+
+        assert "1 log records are lost, because they were emitted after the end of the export pipeline" in caplog.text
+        assert "the queue was full" not in caplog.text
 
 
 class TestEnds:

@@ -120,7 +120,7 @@ class TestStatus:
         [process] = json.loads(run("status", tmp_path, "--json").stdout)["processes"]
         assert (process["state"], process["records"]) == ("in use", 1)
 
-        assert "what waits of processes that run, they send themselves" in run("drain", tmp_path).stderr
+        assert "what waits of processes that run, they send themselves" in run("drain", tmp_path).output
         assert handler._spool.depth() == 1
 
     def test_empty_spool(self, folder):
@@ -238,15 +238,15 @@ class TestDrain:
         result = run("drain", folder, "--endpoint", otlp_receiver.endpoint)
 
         assert [log.attributes["jupyter.event.count"] for log in otlp_receiver.logs] == [0, 1, 2]
-        assert "accepted: 3, rejected for good: 0, still waiting: 0" in result.stderr
+        assert "accepted: 3, rejected for good: 0, still waiting: 0" in result.output
         assert list((folder / "queue").iterdir()) == []
 
     def test_gives_up_where_nobody_listens(self, folder):
         """With a code that scripts see, and nothing is lost."""
         result = run("drain", folder, "--endpoint", NOWHERE, "--timeout", "0", exit_code=1)
 
-        assert "still waiting: 3" in result.stderr
-        assert f"Error: {NOWHERE} (http/protobuf): NewConnectionError" in result.stderr
+        assert "still waiting: 3" in result.output
+        assert f"Error: {NOWHERE} (http/protobuf): ConnectionRefusedError" in result.output
 
     def test_token_is_read_from_a_file(self, folder, tmp_path, receiver):
         """As for the handler; white space around it does not count."""
@@ -260,7 +260,7 @@ class TestDrain:
         """Before anything is sent."""
         result = run("drain", folder, "--bearer-token-file", tmp_path / "absent", exit_code=1)
 
-        assert f"the file of header authorization, '{tmp_path}/absent', cannot be read" in result.stderr
+        assert f"the file of header authorization, '{tmp_path}/absent', cannot be read" in result.output
 
     def test_proxy_gets_what_is_sent(self, folder, receiver):
         """If it is given."""
@@ -273,19 +273,19 @@ class TestDrain:
         monkeypatch.setenv("OTEL_SDK_DISABLED", "true")
         result = run("drain", folder, exit_code=1)
 
-        assert "nothing is sent, since OTEL_SDK_DISABLED is true" in result.stderr
+        assert "nothing is sent, since OTEL_SDK_DISABLED is true" in result.output
 
     def test_secrets_are_not_shown(self, folder):
         """Of the URL, where nobody listens."""
         endpoint = NOWHERE.replace("://", "://bob:s3cr3t@") + "/s3cr3t?key=s3cr3t"
         result = run("drain", folder, "--endpoint", endpoint, "--timeout", "0", exit_code=1)
 
-        assert NOWHERE in result.stderr
+        assert NOWHERE in result.output
         assert "s3cr3t" not in result.output
 
     def test_bad_endpoint_is_named(self, folder):
         """Before anything is sent."""
-        assert "Error: endpoint is not a URL" in run("drain", folder, "--endpoint", "nonsense", exit_code=1).stderr
+        assert "Error: endpoint is not a URL" in run("drain", folder, "--endpoint", "nonsense", exit_code=1).output
 
 
 class TestRetryRejected:
@@ -296,7 +296,7 @@ class TestRetryRejected:
         result = run("retry-rejected", folder, "--endpoint", otlp_receiver.endpoint)
 
         assert [log.attributes["jupyter.event.count"] for log in otlp_receiver.logs] == [0, 1, 2]
-        assert "to be sent again: 3" in result.stderr
+        assert "to be sent again: 3" in result.output
         assert list((folder / "rejected").iterdir()) == []
 
     def test_waits_with_the_rest_where_nobody_listens(self, folder):
@@ -314,7 +314,7 @@ class TestRetryRejected:
         path.write_text("{nonsense\n" + path.read_text())
         result = run("retry-rejected", folder, "--endpoint", otlp_receiver.endpoint)
 
-        assert f"left where it is: {path}, line 1: " in result.stderr
+        assert f"left where it is: {path}, line 1: " in result.output
         assert len(otlp_receiver.logs) == 3
         assert path.read_text() == "{nonsense\n"
 
