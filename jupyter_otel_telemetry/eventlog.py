@@ -205,11 +205,12 @@ class EventLog(LoggingConfigurable):
         def value(name: str) -> Any:
             return changes[name] if name in changes else getattr(self, name)
 
-        policy = Policy(
-            value("allowed_schemas"),
-            lambda: find_pseudonym_key(value("pseudonym_key"), value("pseudonym_key_file")),
-            f"{type(self).__name__}.allowed_schemas",
-        )
+        owner = f"{type(self).__name__}."
+
+        def find_key() -> bytes | None:
+            return find_pseudonym_key(value("pseudonym_key"), value("pseudonym_key_file"), owner=owner)
+
+        policy = Policy(value("allowed_schemas"), find_key, f"{owner}allowed_schemas")
         schemas, handlers = self._registry.current, changes.get("handlers", self._dispatcher.handlers)
         self._unchecked_ids = _check(policy, handlers, schemas, {schema_id for schema_id, _ in schemas})
         return policy

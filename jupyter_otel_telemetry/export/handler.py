@@ -29,6 +29,7 @@ from jupyter_otel_telemetry.export.mapping import encoded_record, otel_record
 from jupyter_otel_telemetry.export.startup import log_summary, warn_of_personal_data
 from jupyter_otel_telemetry.hostlog import use_host_log
 from jupyter_otel_telemetry.names import SCOPE_NAME
+from jupyter_otel_telemetry.options import check_level, named_options
 from jupyter_otel_telemetry.otlp.settings import ExporterOptions, switched_off
 from jupyter_otel_telemetry.privacy.policy import Policy, policies_of
 from jupyter_otel_telemetry.privacy.pseudonyms import find_pseudonym_key
@@ -91,6 +92,7 @@ class OTLPHandler(LoggingHandler):
 
     """
 
+    @named_options
     def __init__(  # noqa: PLR0913 - one per setting of an exporter
         self,
         *,
@@ -116,7 +118,7 @@ class OTLPHandler(LoggingHandler):
         name = type(self).__name__
         self.policy: Policy | None = None
         if allowed_schemas is not None:
-            find_key = partial(find_pseudonym_key, pseudonym_key, pseudonym_key_file)
+            find_key = partial(find_pseudonym_key, pseudonym_key, pseudonym_key_file, owner=f"{name} ")
             self.policy = Policy(allowed_schemas, find_key, f"{name} allowed_schemas")
             self.policy.check_installed()
         self._delivery: Delivery | None = None
@@ -127,6 +129,7 @@ class OTLPHandler(LoggingHandler):
         self._announced: set[bool] = set()
         self.destination = "a logger provider of this program"
         with configuring(name):
+            check_level(level)
             options = ExporterOptions(
                 endpoint,
                 protocol,
@@ -141,6 +144,8 @@ class OTLPHandler(LoggingHandler):
                 logger_provider = self._built_provider(options, service_name, resource, spool)
             elif options != ExporterOptions() or (service_name, resource, spool) != (None, None, None):
                 raise ValueError("with logger_provider nothing is built: set endpoint, service_name and so on there")
+            elif not hasattr(logger_provider, "get_logger"):
+                raise ValueError(f"logger_provider must be a LoggerProvider, not {type(logger_provider).__name__}")
             else:
                 flush_at_exit(self)
             super().__init__(logger_provider=logger_provider)
@@ -162,7 +167,7 @@ class OTLPHandler(LoggingHandler):
             return NoOpLoggerProvider()
         self.destination = options.destination()
         if is_describing():
-            pipeline.check_options(spool)
+            pipeline.check_options(spool, service_name, resource)
             return NoOpLoggerProvider()
         provider: LoggerProvider
         if spool is None:
