@@ -26,7 +26,7 @@ from jupyter_otel_telemetry.export.lifecycle import (
     within,
 )
 from jupyter_otel_telemetry.export.mapping import encoded_record, otel_record
-from jupyter_otel_telemetry.export.startup import log_summary, warn_of_personal_data
+from jupyter_otel_telemetry.export.startup import log_summary, warn_of_personal_data, warn_of_unknown_schemas
 from jupyter_otel_telemetry.hostlog import use_host_log
 from jupyter_otel_telemetry.names import SCOPE_NAME
 from jupyter_otel_telemetry.options import check_level, named_options
@@ -188,6 +188,7 @@ class OTLPHandler(LoggingHandler):
             self._announced.add(bool(wider))
             log_summary([*wider, *policies_of(self)], self.destination, self._spool)
             if not wider:
+                warn_of_unknown_schemas(self.policy)
                 warn_of_personal_data(self.policy)
 
     def createLock(self) -> None:  # noqa: N802 - logging's name
