@@ -19,6 +19,7 @@ __all__ = [
     "SchemaNotRegistered",
     "SchemaSourceError",
     "TelemetryError",
+    "UnknownOptionError",
     "configuring",
 ]
 
@@ -115,6 +116,10 @@ class ConfigurationError(TelemetryError, TraitError, ValueError):
 
 class ConfigurationFileError(ConfigurationError, OSError):
     """A file or folder that an option names cannot be used."""
+
+
+class UnknownOptionError(ConfigurationError, TypeError):
+    """A handler has no option of this name."""
 
 
 class PolicyError(ConfigurationError):

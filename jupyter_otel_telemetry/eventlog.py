@@ -208,12 +208,14 @@ class EventLog(LoggingConfigurable):
         def value(name: str) -> Any:
             return changes[name] if name in changes else getattr(self, name)
 
+        owner = f"{type(self).__name__}."
+
+        def find_key() -> bytes | None:
+            return find_pseudonym_key(value("pseudonym_key"), value("pseudonym_key_file"), owner=owner)
+
         allowed = cast("AllowedSchemasTrait", self.traits()["allowed_schemas"])
-        policy = Policy(
-            changes["allowed_schemas"] if "allowed_schemas" in changes else allowed.peek(self),
-            lambda: find_pseudonym_key(value("pseudonym_key"), value("pseudonym_key_file")),
-            f"{type(self).__name__}.allowed_schemas",
-        )
+        option = changes["allowed_schemas"] if "allowed_schemas" in changes else allowed.peek(self)
+        policy = Policy(option, find_key, f"{owner}allowed_schemas")
         schemas, handlers = self._registry.current, changes.get("handlers", self._dispatcher.handlers)
         self._unchecked_ids = _check(policy, handlers, schemas, {schema_id for schema_id, _ in schemas})
         return policy

@@ -42,6 +42,7 @@ class _Hooks(Generic[F]):
     def add(self, fn: F, schema_id: str | None) -> None:
         if not callable(fn):
             raise TypeError(f"expected a function, got {type(fn).__name__}")
+        _check_arguments(fn)
         with self._lock:
             if (fn, schema_id) not in self.functions:
                 self.functions = (*self.functions, (fn, schema_id))
@@ -122,6 +123,19 @@ class Listeners(_Hooks[Listener]):
             self._trouble.failed(fn, "")
         else:
             self._trouble.worked(fn)
+
+
+def _check_arguments(fn: Callable[..., Any]) -> None:
+    """Check that a function can be called with schema id, version and event."""
+    try:
+        signature = inspect.signature(fn)
+    except ValueError:  # a function written in C
+        return
+    try:
+        signature.bind("id", "version", {})
+    except TypeError as error:
+        name = getattr(fn, "__name__", type(fn).__name__)
+        raise TypeError(f"expected a function (schema_id, version, event), got {name}{signature}: {error}") from None
 
 
 def _running_loop() -> asyncio.AbstractEventLoop | None:

@@ -8,20 +8,19 @@ import json
 import logging
 import re
 from collections.abc import Iterator, Mapping
-from difflib import get_close_matches
 from importlib import import_module
 from typing import Any, Final
 
 from traitlets import HasTraits, TraitError, TraitType
 
 from jupyter_otel_telemetry.masking import mask_text, secrets_of_url
+from jupyter_otel_telemetry.options import check_level, suggestion
 from jupyter_otel_telemetry.privacy.policy import copy_option
 
 __all__ = ["AllowedSchemasTrait", "Handlers", "SecretText"]
 
-_HINT: Final = (
-    'write logging handlers, or mappings such as {"class": "logging.FileHandler", "filename": "events.jsonl"}'
-)
+_EXAMPLE: Final = '{"class": "logging.FileHandler", "filename": "events.jsonl"}'
+_HINT: Final = f"write a handler, or a mapping such as {_EXAMPLE}"
 _EXTERNAL: Final = "ext://"
 _NAME_OF_SECRET: Final = re.compile(r"header|password|secret|token|credential|auth|key(?!_file)", re.IGNORECASE)
 _NAME_OF_URL: Final = re.compile(r"endpoint|ur[il]|dsn|proxy|host", re.IGNORECASE)
@@ -43,7 +42,7 @@ class Handlers(TraitType[list[logging.Handler] | None, Any]):
         if value is None:
             return None
         if not isinstance(value, (list, tuple)):
-            raise TraitError(f"{self._name(obj)} must be a list, not {_described(value)}; {_HINT}")
+            raise TraitError(f"{self._name(obj)} must be a list, not {_described(value)}; write [{_EXAMPLE}]")
         handlers = self.build_all(obj, value)
         current: list[logging.Handler] | None = getattr(obj, str(self.name)) if self._is_set(obj) else None
         return current if current == handlers else handlers
@@ -80,7 +79,8 @@ class Handlers(TraitType[list[logging.Handler] | None, Any]):
         if isinstance(item, logging.Handler):
             return item
         if not isinstance(item, Mapping):
-            raise TraitError(f"{where} cannot be {_described(item)}; {_HINT}")
+            hint = f"write {item.__name__}(…)" if isinstance(item, type) else _HINT
+            raise TraitError(f"{where} must be a logging handler, not {_described(item)}; {hint}")
         for configuration, handler in built:
             if configuration == item:
                 return handler
@@ -119,7 +119,7 @@ def _built(where: str, item: Mapping[str, Any]) -> logging.Handler:
         raise TraitError(f"{where}, {_described(item)}, lacks a class; {_HINT}")
     level = options.pop("level", logging.NOTSET)
     try:
-        _check_level(level)
+        check_level(level)
         handler: logging.Handler = _instance(name, logging.Handler, options)
         handler.setLevel(level or handler.level)
         if formatter is not None:
@@ -158,7 +158,7 @@ def _class(name: str, base: type) -> type:
     module = import_module(module_name)
     cls = getattr(module, class_name, None)
     if cls is None:
-        raise TypeError(f"{module_name} has no class {class_name!r}{_suggestion(class_name, dir(module))}")
+        raise TypeError(f"{module_name} has no class {class_name!r}{suggestion(class_name, dir(module))}")
     if not (isinstance(cls, type) and issubclass(cls, base)):
         raise TypeError(f"{name} is not a subclass of logging.{base.__name__}")
     return cls
@@ -170,18 +170,11 @@ def _check_arguments(cls: type, arguments: Mapping[str, Any]) -> None:
     if not any(p.kind is p.VAR_KEYWORD for p in parameters):
         for name in arguments:
             if name not in named:
-                hint = _suggestion(str(name), named) or f"; it takes {', '.join(named) or 'none'}"
+                hint = suggestion(str(name), named) or f"; it takes {', '.join(named) or 'none'}"
                 raise TypeError(f"it has no argument {name!r}{hint}")
     for name, is_required in named.items():
         if is_required and name not in arguments:
             raise TypeError(f"its argument {name!r} is missing")
-
-
-def _check_level(level: Any) -> None:
-    try:
-        logging.Handler(level)
-    except (TypeError, ValueError):
-        raise ValueError("level is unknown; write DEBUG, INFO, WARNING, ERROR, CRITICAL or a number") from None
 
 
 def _resolved(value: Any) -> Any:
@@ -189,7 +182,10 @@ def _resolved(value: Any) -> Any:
     if isinstance(value, str) and value.startswith(_EXTERNAL):
         from logging.config import BaseConfigurator  # noqa: PLC0415 - imports a server
 
-        return BaseConfigurator({}).resolve(value[len(_EXTERNAL) :])
+        try:
+            return BaseConfigurator({}).resolve(value[len(_EXTERNAL) :])
+        except ValueError:
+            raise ValueError(f"{value} names nothing that can be imported; write ext://sys.stdout") from None
     if isinstance(value, dict):
         return {name: _resolved(item) for name, item in value.items()}
     if isinstance(value, list):
@@ -202,11 +198,6 @@ def _described(value: Any) -> str:
     if isinstance(value, Mapping):
         return f"a mapping with {', '.join(map(repr, value)) or 'nothing'}"
     return f"the class {value.__name__}" if isinstance(value, type) else type(value).__name__
-
-
-def _suggestion(name: str, known: Any) -> str:
-    close = get_close_matches(name, known, 1)
-    return f"; did you mean {close[0]!r}?" if close else ""
 
 
 def _literal(text: str) -> Any:

@@ -81,9 +81,10 @@ class TroubleLog:
         count = next(failing.numbers)
         if count == 1:
             error = sys.exc_info()[1]
-            where = f": {failure_text(error)}" if traceback and error is not None else ""
+            reason, _, lines = ("" if error is None or not traceback else failure_text(error)).partition("\n")
+            problem = f" with {reason}{problem}" if reason else problem
             text = "%s failed%s; further failures are counted, and reported once an hour%s"
-            log_trouble(self._log, logging.ERROR, text, _name(what), problem, where)
+            log_trouble(self._log, logging.ERROR, text, _name(what), problem, f"\n{lines}" if lines else "")
         elif failing.is_due(kind, self._clock()):
             text = "%s failed%s; it has failed %s in %s"
             lasting = _duration(self._clock() - failing.since_s)

@@ -101,10 +101,10 @@ class TestHandlers:
     @pytest.mark.parametrize(
         "value, message",
         [
-            ("events.jsonl", "EventLog.handlers must be a list, not str; write logging handlers, or"),
+            ("events.jsonl", 'EventLog.handlers must be a list, not str; write \\[{"class": '),
             ({"class": "a", "headers": "secret"}, "must be a list, not a mapping with 'class', 'headers'; write"),
-            ([3], r"EventLog.handlers\[0\] cannot be int; write"),
-            ([logging.FileHandler], "cannot be the class FileHandler"),
+            ([3], r"EventLog.handlers\[0\] must be a logging handler, not int; write"),
+            ([logging.FileHandler], "must be a logging handler, not the class FileHandler; write FileHandler\\("),
             ([{"filename": "x"}], r"EventLog.handlers\[0\], a mapping with 'filename', lacks a class"),
             ([{"class": "FileHandler"}], "its module is missing; write it as in logging.FileHandler"),
             ([{"class": "logging.FileHandle"}], "logging has no class 'FileHandle'; did you mean 'FileHandler'"),

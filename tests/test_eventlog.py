@@ -49,6 +49,12 @@ class TestRecordEvent:
         assert server_log.record_event(ID, 1, {"count": "no integer"}) is None
         assert event_sink.records == []
 
+    @pytest.mark.parametrize("schema_id", [5, None, b"x"])
+    def test_id_must_be_text(self, server_log, schema_id):
+        """A mistake of the caller."""
+        with pytest.raises(TypeError, match="expected a schema id, got"):
+            server_log.record_event(schema_id, 1, {})
+
     def test_allows_nothing_by_default(self, event_sink):
         """The default list is empty."""
         log = EventLog(handlers=[event_sink])
@@ -347,6 +353,13 @@ class TestModifiers:
         """The error comes at once."""
         with pytest.raises(TypeError, match="expected a function, got str"):
             server_log.add_modifier("no function")
+
+    def test_function_with_other_arguments_is_refused(self, server_log):
+        """Before the first event would show it; jupyter_events, for one, has others."""
+        with pytest.raises(TypeError, match=r"\(schema_id, version, event\), got <lambda>\(event\): too many"):
+            server_log.add_modifier(lambda event: event)
+        with pytest.raises(TypeError, match="missing a required argument: 'version'"):
+            server_log.add_listener(lambda logger, schema_id, data, version: (logger, schema_id, data, version))
 
 
 class TestListeners:

@@ -219,7 +219,7 @@ class TestDestinations:
         [explanation] = log.explain()
 
         assert (explanation["allowed"], explanation["properties"]) == (False, [])
-        assert explanation["because"] == ["OTLPHandler allowed_schemas has no entry for it"]
+        assert explanation["because"] == ["OTLPHandler allowed_schemas has no entry for this schema"]
 
     def test_names_the_entries_that_count(self):
         """One for each policy."""

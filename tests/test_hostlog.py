@@ -80,3 +80,17 @@ EventLogger().register_handler(handler), EventLogger().register_handler(handler)
             "all events, no property withheld",
             "events of https://example.org/* (withheld x, y), narrowed to events of https://example.org/a",
         ]
+
+    @pytest.mark.parametrize("allowed, expected", [("-actions", 1), ("-action", 0), ("-a*", 0)])
+    def test_id_that_is_nearly_an_installed_one_is_doubted(self, allowed, expected):
+        """Nothing of it would ever arrive, and nothing would say why."""
+        schema_id = "https://schema.jupyter.org/jupyterhub/events/server"
+        program = f"""
+from jupyter_events import EventLogger
+handler = OTLPHandler(endpoint="http://127.0.0.1:9", allowed_schemas=[{schema_id + allowed!r}])
+EventLogger().register_handler(handler)
+"""
+        doubts = [line for line in lines(APPLICATION.format(level="INFO") + program) if "did you mean" in line]
+
+        assert len(doubts) == expected
+        assert all(f"did you mean '{schema_id}-action'?" in line for line in doubts)

@@ -642,7 +642,7 @@ class TestKey:
     @pytest.mark.parametrize(
         "arguments, message",
         [
-            ({"pseudonym_key": "short"}, "pseudonym_key has 5 bytes"),
+            ({"pseudonym_key": "short"}, "EventLog.pseudonym_key has 5 bytes, fewer than 16"),
             ({"pseudonym_key": ""}, "pseudonym_key has 0 bytes"),
             ({"pseudonym_key": KEY, "pseudonym_key_file": "x"}, "are both given; give one of them"),
             (
@@ -755,9 +755,9 @@ class TestTroubles:
     @pytest.mark.parametrize(
         "error, named",
         [
-            (ValueError("secret"), "ValueError\n"),
-            (KeyError("secret"), "KeyError\n"),
-            (OSError(28, "secret", "secret"), "OSError (No space left on device)\n"),
+            (ValueError("secret"), "failed with ValueError, and"),
+            (KeyError("secret"), "failed with KeyError, and"),
+            (OSError(28, "secret", "secret"), "failed with OSError (No space left on device), and"),
         ],
     )
     def test_of_a_handler(self, failures, error, named):

@@ -5,6 +5,7 @@ import os
 import select
 import shutil
 import socket
+import subprocess
 import sys
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
@@ -312,12 +313,33 @@ class TestMistakes:
             ({"headers": {"x-bin": "x"}, "protocol": "grpc"}, "gRPC cannot send a header of the name x-bin"),
             ({"headers": {"grpc-x": "x"}, "protocol": "grpc"}, "gRPC cannot send"),
             ({"certificate_file": "x.pem"}, "certificate_file has no effect without TLS; write https://"),
+            ({"level": "INF"}, "OTLPHandler: level is unknown; write DEBUG, INFO"),
+            ({"level": None}, "OTLPHandler: level is unknown"),
+            ({"resource": "a=b"}, "OTLPHandler: resource must be a mapping, not str; write {"),
+            ({"service_name": 5}, "OTLPHandler: service_name must be text, not int"),
+            ({"logger_provider": 5}, "OTLPHandler: logger_provider must be a LoggerProvider, not int"),
+            ({"endpont": "http://h"}, "OTLPHandler has no option 'endpont'; did you mean 'endpoint'"),
+            ({"timeout": 5}, "OTLPHandler has no option 'timeout'; the options are service_name, endpoint, "),
         ],
     )
     def test_argument(self, arguments, message):
         """With what to write."""
         with pytest.raises(ValueError, match=message):
             OTLPHandler(**arguments)
+
+    def test_unnamed_argument(self):
+        """An endpoint is the likeliest one."""
+        with pytest.raises(TypeError, match=r"OTLPHandler takes named options only: OTLPHandler\(service_name=…"):
+            OTLPHandler("http://h")
+
+    def test_leaves_no_handler_that_fails_at_exit(self):
+        """The error is the last line of the program."""
+        program = "from jupyter_otel_telemetry import OTLPHandler\nOTLPHandler(level='INF')"
+        done = subprocess.run(
+            [sys.executable, "-c", program], check=False, capture_output=True, text=True, timeout=120
+        )
+
+        assert "level is unknown" in done.stderr.splitlines()[-1]
 
     @pytest.mark.parametrize("name", ["CERTIFICATE", "CLIENT_CERTIFICATE", "CLIENT_KEY"])
     def test_certificate_without_tls(self, variable, name):

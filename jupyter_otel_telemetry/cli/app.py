@@ -17,17 +17,17 @@ _HELP = """\
 Look at the telemetry of Jupyter applications.
 
 \b
-Show what arrives as a table:
+Show arriving events as a table:
     jupyter otel-telemetry listen
-Keep it, one JSON object a line:
+Keep them, one JSON object a line:
     jupyter otel-telemetry listen --json > events.jsonl
-Show what becomes of each property of an event, before there is one:
+Show which properties of events are recorded, and why:
     jupyter otel-telemetry explain --config jupyterhub_config.py
-Look after the folder in which events wait for their receiver:
+Inspect a spool, the folder in which events wait for their receiver:
     jupyter otel-telemetry spool status DIR
 Find the records that a store lacks:
     jupyter otel-telemetry verify export.jsonl
-Point a program at it:
+Let a program send to that table:
     export OTEL_EXPORTER_OTLP_ENDPOINT=http://127.0.0.1:4318
     export OTEL_EXPORTER_OTLP_PROTOCOL=http/protobuf
 """

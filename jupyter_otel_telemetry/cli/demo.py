@@ -35,7 +35,7 @@ if TYPE_CHECKING:
 __all__ = ["demo"]
 
 _HELP = """\
-Record a day of events of two users, and show what arrives.
+Record a day of events of two users, and show how they arrive.
 
 Each event goes to a file and, over OTLP, to a receiver inside this program. Nothing else is contacted, and
 OTEL_* variables have no effect.

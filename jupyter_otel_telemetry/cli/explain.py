@@ -1,4 +1,4 @@
-"""`explain`: show what becomes of each property of an event, and why, before there is one."""
+"""`explain`: show which properties of events are recorded, withheld or pseudonymized, and why."""
 
 from __future__ import annotations
 
@@ -22,14 +22,13 @@ from jupyter_otel_telemetry.cli.output import json_text, print_report, printable
 from jupyter_otel_telemetry.describing import describe_only
 from jupyter_otel_telemetry.errors import SchemaConflict
 from jupyter_otel_telemetry.eventlog import EventLog
+from jupyter_otel_telemetry.options import suggestion
 from jupyter_otel_telemetry.privacy.explain import Destination, explanations
 from jupyter_otel_telemetry.privacy.policy import policies_of
 from jupyter_otel_telemetry.schemas.installed import installed_folders
 from jupyter_otel_telemetry.schemas.registry import SchemaRegistry
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
-
     from rich.console import Console
 
     from jupyter_otel_telemetry.schemas.registry import Schemas
@@ -37,12 +36,12 @@ if TYPE_CHECKING:
 __all__ = ["explain"]
 
 _HELP = """\
-Show what becomes of each property of an event, and why, before there is one.
+Show which properties are recorded, withheld or pseudonymized, and why.
 
-Reads what a configuration says of EventLog, and of the handlers of jupyter_events' EventLogger, for the schemas
-given, or those that the installed JupyterHub and Jupyter Server ship. A .py configuration is run; the handlers that
-it constructs open no file or spool and send nothing. Without a configuration, it shows what happens to a schema that
-is merely allowed.
+Reads the options of EventLog and the handlers of jupyter_events' EventLogger from a configuration, and applies them
+to the given schemas, or else to those of the installed JupyterHub and Jupyter Server. A .py configuration is run,
+but its handlers open no file or spool and send nothing. Without a configuration, all schemas are allowed, without
+options.
 
 \b
     jupyter otel-telemetry explain --schema my-event.yaml
@@ -55,6 +54,7 @@ _FOREIGN_NOTE = (
     "Events of jupyter_events come without their schema: what it flags has no effect there, only options have."
 )
 _FOREIGN = " of EventLogger"
+_ASSIGN = "write c.EventLogger.handlers = [OTLPHandler()] in a .py configuration"
 
 
 @click.command(help=_HELP)
@@ -66,7 +66,7 @@ _FOREIGN = " of EventLogger"
     "wanted",
     multiple=True,
     metavar="FILE|FOLDER|ID",
-    help="What to explain; may be repeated. An id is that of a schema which JupyterHub or Jupyter Server ships.",
+    help="Schemas to explain; may be repeated. An ID is one of the installed JupyterHub or Jupyter Server.",
 )
 @click.option("--json", "as_json", is_flag=True, help="Print JSON instead of tables.")
 def explain(config: Path | None, wanted: tuple[str, ...], *, as_json: bool) -> None:
@@ -114,22 +114,10 @@ def _explanations(config: Config, wanted: tuple[str, ...]) -> list[dict[str, Any
     registry.register_parsed([registry.parse(schema) for schema in log.schemas.values()])
     found = log.explain() if "EventLog" in config else []
     found += explanations(registry.current, foreign)
-    if not found:
-        raise ValueError("EventLogger has no handlers, so its events go nowhere")
     return sorted(
         (explanation for explanation in found if (explanation["schema"], explanation["version"]) in chosen),
         key=lambda explanation: (explanation["schema"], explanation["version"]),
     )
-
-
-def _handlers(section: Mapping[str, Any]) -> Any:
-    """Return the handlers of a section; a list, unless somebody wrote something else."""
-    handlers = section.get("handlers", [])
-    if isinstance(handlers, LazyConfigValue):  # c.EventLogger.handlers.append(…)
-        handlers = handlers.get_value([])
-    if callable(handlers):
-        handlers = handlers()
-    return list(handlers) if isinstance(handlers, (list, tuple)) else handlers
 
 
 def _register(log: EventLog, wanted: tuple[str, ...]) -> set[tuple[str, str]]:
@@ -149,23 +137,41 @@ def _register(log: EventLog, wanted: tuple[str, ...]) -> set[tuple[str, str]]:
         if schema_id not in {known for known, _ in log.schemas}:
             known = ", ".join(sorted({schema_id for schema_id, _ in log.schemas})) or "none"
             raise ValueError(
-                f"{schema_id} is neither a file nor the id of a schema that is shipped; those are {known}"
+                f"{schema_id} is neither a file or folder, nor the id of an installed schema; installed: {known}"
             )
     chosen |= {key for key in log.schemas if key[0] in ids or not wanted}
     if not chosen:
-        raise ValueError("neither JupyterHub nor Jupyter Server is installed here: name a schema with --schema")
+        raise ValueError("neither JupyterHub nor Jupyter Server is installed here; name a schema with --schema")
     return chosen
 
 
 def _foreign_destinations(config: Config) -> list[Destination]:
     """Return the handlers of jupyter_events' loggers, which hand over everything to those without a policy."""
-    handlers = _handlers(config.get("EventLogger", {}))
-    if not isinstance(handlers, list) or not all(isinstance(handler, logging.Handler) for handler in handlers):
-        raise ValueError("EventLogger.handlers must be a list of logging handlers: jupyter_events takes nothing else")
+    section = config.get("EventLogger", {})
+    handlers = section.get("handlers", [])
+    if problem := _problem(handlers):
+        raise ValueError(f"EventLogger.handlers must {problem}; {_ASSIGN}")
+    hint = "".join(suggestion(name, ["handlers"]) for name in section if name != "handlers")
+    if not handlers and (hint or "EventLog" not in config):
+        raise ValueError(f"EventLogger has no handlers, so its events go nowhere{hint}")
     return [
         Destination(f"{type(handler).__name__}{_FOREIGN}", policies_of(handler), sees_flags=False)
         for handler in handlers
     ]
+
+
+def _problem(handlers: Any) -> str | None:
+    """Return the reason for which jupyter_events would not take these handlers, or None if it takes them."""
+    if isinstance(handlers, LazyConfigValue):
+        return "be assigned, since jupyter_events knows no append()"
+    if not isinstance(handlers, (list, tuple)):
+        return f"be a list, not {type(handlers).__name__}"
+    for handler in handlers:
+        if isinstance(handler, type):
+            return f"hold logging handlers, not the class {handler.__name__}"
+        if not isinstance(handler, logging.Handler):
+            return f"hold logging handlers, not {type(handler).__name__}"
+    return None
 
 
 def _check(destinations: list[Destination], schemas: Schemas, new_ids: set[str]) -> None:
@@ -189,7 +195,7 @@ def _show(found: list[dict[str, Any]], console: Console) -> None:
 def _show_one(explanation: dict[str, Any], destinations: str, console: Console) -> None:
     because = ", ".join(explanation["because"])
     if not explanation["allowed"]:
-        nothing = Text.assemble(f"\n{destinations}: ", ("nothing of it", "red"), f", since {because}")
+        nothing = Text.assemble(f"\n{destinations}: ", ("no events", "red"), f", since {because}")
         console.print(nothing, soft_wrap=True)
         return
     console.print(Text(f"\n{destinations} ({because})"), soft_wrap=True)

@@ -21,9 +21,9 @@ if TYPE_CHECKING:
 __all__ = ["listen"]
 
 _HELP = """\
-Receive OpenTelemetry logs over HTTP and show them as they come.
+Receive OpenTelemetry logs over HTTP and show them.
 
-A development tool: whoever reaches the port may send, and nothing is stored.
+A development tool: everybody who reaches the port can send, and nothing is stored.
 
 \b
     jupyter otel-telemetry listen
@@ -40,7 +40,7 @@ A development tool: whoever reaches the port may send, and nothing is stored.
     type=click.IntRange(1, 1024),
     default=16,
     show_default=True,
-    help="Refuse requests larger than this, also after decompression.",
+    help="Size limit of a request, also after decompression.",
 )
 def listen(host: str, port: int, max_body_mib: int, *, as_json: bool) -> None:
     """Receive until Ctrl-C, SIGTERM, or whoever reads stdout is gone."""

@@ -27,10 +27,11 @@ from jupyter_otel_telemetry.export.lifecycle import (
     within,
 )
 from jupyter_otel_telemetry.export.mapping import encoded_record, numbered, otel_record
-from jupyter_otel_telemetry.export.startup import log_summary, warn_of_personal_data
+from jupyter_otel_telemetry.export.startup import log_summary, warn_of_personal_data, warn_of_unknown_schemas
 from jupyter_otel_telemetry.forks import after_fork_in_child
 from jupyter_otel_telemetry.hostlog import use_host_log
 from jupyter_otel_telemetry.names import SCOPE_NAME
+from jupyter_otel_telemetry.options import check_level, named_options
 from jupyter_otel_telemetry.otlp.settings import ExporterOptions, switched_off
 from jupyter_otel_telemetry.privacy.policy import Policy, policies_of
 from jupyter_otel_telemetry.privacy.pseudonyms import find_pseudonym_key
@@ -93,6 +94,7 @@ class OTLPHandler(LoggingHandler):
 
     """
 
+    @named_options
     def __init__(  # noqa: PLR0913 - one per setting of an exporter
         self,
         *,
@@ -118,7 +120,7 @@ class OTLPHandler(LoggingHandler):
         name = type(self).__name__
         self.policy: Policy | None = None
         if allowed_schemas is not None:
-            find_key = partial(find_pseudonym_key, pseudonym_key, pseudonym_key_file)
+            find_key = partial(find_pseudonym_key, pseudonym_key, pseudonym_key_file, owner=f"{name} ")
             self.policy = Policy(allowed_schemas, find_key, f"{name} allowed_schemas")
             self.policy.check_installed()
         self._delivery: Delivery | None = None
@@ -131,6 +133,7 @@ class OTLPHandler(LoggingHandler):
         self._announced: set[bool] = set()
         self.destination = "a logger provider of this program"
         with configuring(name):
+            check_level(level)
             options = ExporterOptions(
                 endpoint,
                 protocol,
@@ -145,6 +148,8 @@ class OTLPHandler(LoggingHandler):
                 logger_provider = self._built_provider(options, service_name, resource, spool)
             elif options != ExporterOptions() or (service_name, resource, spool) != (None, None, None):
                 raise ValueError("with logger_provider nothing is built: set endpoint, service_name and so on there")
+            elif not hasattr(logger_provider, "get_logger"):
+                raise ValueError(f"logger_provider must be a LoggerProvider, not {type(logger_provider).__name__}")
             else:
                 flush_at_exit(self)
             super().__init__(logger_provider=logger_provider)
@@ -166,7 +171,7 @@ class OTLPHandler(LoggingHandler):
             return NoOpLoggerProvider()
         self.destination = options.destination()
         if is_describing():
-            pipeline.check_options(spool)
+            pipeline.check_options(spool, service_name, resource)
             return NoOpLoggerProvider()
         provider: LoggerProvider
         if spool is None:
@@ -191,6 +196,7 @@ class OTLPHandler(LoggingHandler):
             self._announced.add(bool(wider))
             log_summary([*wider, *policies_of(self)], self.destination, self._spool)
             if not wider:
+                warn_of_unknown_schemas(self.policy)
                 warn_of_personal_data(self.policy)
 
     def createLock(self) -> None:  # noqa: N802 - logging's name

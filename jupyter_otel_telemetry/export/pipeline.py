@@ -9,7 +9,7 @@ from opentelemetry.sdk._logs import LoggerProvider, LogRecordLimits
 
 from jupyter_otel_telemetry.export.batching import batching
 from jupyter_otel_telemetry.export.delivery import CountingProcessor, Delivery
-from jupyter_otel_telemetry.export.resource import process_resource, program_resource
+from jupyter_otel_telemetry.export.resource import check_resource, process_resource, program_resource
 from jupyter_otel_telemetry.forks import after_fork_in_child
 from jupyter_otel_telemetry.otlp.transport import build_transport
 
@@ -65,8 +65,8 @@ def build_spooling_provider(
     return provider, processor
 
 
-def check_options(spool: Any) -> None:
-    """Check the options of a spool, unless it is None, and look at no file.
+def check_options(spool: Any, service_name: Any, resource: Any) -> None:
+    """Check the options of a pipeline, and look at no file.
 
     Raises:
         ValueError: an option has no meaning.
@@ -74,6 +74,7 @@ def check_options(spool: Any) -> None:
     """
     from jupyter_otel_telemetry.spool import SpoolOptions  # noqa: PLC0415 - as above
 
+    check_resource(service_name, resource)
     if spool is not None:
         SpoolOptions.of(spool)
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import sys
+from collections.abc import Mapping
 from importlib.metadata import PackageNotFoundError, entry_points, version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
@@ -28,9 +29,9 @@ from jupyter_otel_telemetry.names import SERVER_HASH, SERVER_NAME, USER_HASH, US
 from jupyter_otel_telemetry.privacy.pseudonyms import missing_key
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Callable
 
-__all__ = ["IDENTITIES", "hub_identity", "process_resource", "program_name", "program_resource"]
+__all__ = ["IDENTITIES", "check_resource", "hub_identity", "process_resource", "program_name", "program_resource"]
 
 IDENTITIES: Final = ("name", "pseudonym")
 """How a server under JupyterHub may say whose it is."""
@@ -57,7 +58,12 @@ def program_resource(service_name: str | None, resource: Resource | Mapping[str,
 
     Arguments win over `OTEL_SERVICE_NAME` and `OTEL_RESOURCE_ATTRIBUTES`, which win over what is found out here.
     Which detectors `OTEL_EXPERIMENTAL_RESOURCE_DETECTORS` names, if it is set, decides of host and process.
+
+    Raises:
+        ValueError: an argument is of a wrong type.
+
     """
+    check_resource(service_name, resource)
     found: dict[str, Any] = {SERVICE_VERSION: version} if (version := _program_version()) else {}
     built = Resource(found).merge(_host_resource()).merge(process_resource()).merge(Resource.create())
     if str(built.attributes.get(SERVICE_NAME, "")).startswith(_UNKNOWN_SERVICE):
@@ -67,6 +73,20 @@ def program_resource(service_name: str | None, resource: Resource | Mapping[str,
     if service_name is not None:
         built = built.merge(Resource({SERVICE_NAME: service_name}))
     return built
+
+
+def check_resource(service_name: Any, resource: Any) -> None:
+    """Check the types of the two arguments that describe a program.
+
+    Raises:
+        ValueError: one has a wrong type.
+
+    """
+    if service_name is not None and not isinstance(service_name, str):
+        raise ValueError(f"service_name must be text, not {type(service_name).__name__}")
+    if resource is not None and not isinstance(resource, (Resource, Mapping)):
+        example = '{"deployment.environment.name": "test"}'
+        raise ValueError(f"resource must be a mapping, not {type(resource).__name__}; write {example}")
 
 
 def program_name() -> str:
@@ -83,7 +103,7 @@ def _main_module() -> str:
 
 
 def _program_version() -> str | None:
-    """Return the version of the distribution that the running program belongs to; None: it belongs to none."""
+    """Return the version of the running program's distribution, or None if it has none."""
     try:
         if module := _main_module():
             return version(module.partition(".")[0])

@@ -3,17 +3,20 @@
 from __future__ import annotations
 
 import logging
-from typing import TYPE_CHECKING
+from difflib import get_close_matches
+from typing import TYPE_CHECKING, Final
 
 from jupyter_otel_telemetry.hostlog import log_to_host
-from jupyter_otel_telemetry.schemas.installed import personal_schema_ids
+from jupyter_otel_telemetry.schemas.installed import installed_ids, personal_schema_ids
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from jupyter_otel_telemetry.privacy.policy import Policy
 
-__all__ = ["log_summary", "log_withheld_whole", "warn_of_personal_data"]
+__all__ = ["log_summary", "log_withheld_whole", "warn_of_personal_data", "warn_of_unknown_schemas"]
+
+_CLOSE: Final = 0.9  # of two ids: a letter or two differ
 
 _logger = logging.getLogger(__name__)
 
@@ -34,6 +37,18 @@ def warn_of_personal_data(policy: Policy | None) -> None:
             ", ".join(personal),
             personal[0],
         )
+
+
+def warn_of_unknown_schemas(policy: Policy | None) -> None:
+    """Warn of entries whose id is not installed but close to one that is: nothing would be sent, silently."""
+    if policy is None:
+        return
+    known = installed_ids()
+    for entry in set(policy.entries).difference(known):
+        close = get_close_matches(entry, known, 1, _CLOSE)
+        if close and policy.entry_for(close[0]) is None:
+            text = "no installed package ships the schema %r, which %s names; did you mean %r?"
+            _logger.warning(text, entry, policy.where, close[0])
 
 
 def log_withheld_whole(policy: Policy, schema_id: str, lacking: list[str]) -> None:

@@ -123,7 +123,8 @@ def failed(error: BaseException, *, is_connected: bool = True) -> Answer:
     text = str(error)
     remedy = _protocol_remedy(repr(error))
     verdict = Verdict.RETRYABLE if remedy is None else Verdict.MISCONFIGURED
-    reason = _short(text) if remedy is None else f"{remedy} ({_short(text)})"
+    details = f" ({_short(text)})" if text.isprintable() else ""  # the first bytes of HTTP/2, for instance
+    reason = _short(text) if remedy is None else f"{remedy}{details}"
     return Answer(verdict, type(error).__name__, reason, is_connected=is_connected)
 
 

@@ -139,7 +139,9 @@ def checked_headers(headers: object, source: str, protocol: str) -> tuple[dict[s
 
 def _checked_name(name: object, source: str, protocol: str) -> str:
     if not isinstance(name, str) or not _NAME.fullmatch(name):
-        raise ValueError(f"{source}: a name is not that of a header; it is not shown, as it may be a secret")
+        raise ValueError(
+            f"{source}: a name has characters that HTTP forbids; it is not shown, since it may be a secret"
+        )
     lower = name.lower()
     if protocol == "grpc" and not _GRPC_NAME.fullmatch(lower):
         raise ValueError(f"{source}: gRPC cannot send a header of the name {lower}")

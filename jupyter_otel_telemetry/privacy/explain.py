@@ -72,7 +72,7 @@ def _explained(compiled: CompiledSchema, destination: Destination) -> dict[str, 
     for policy in destination.policies:
         entry = policy.entry_for(schema.id)
         if entry is None:
-            return explanation | {"allowed": False, "because": [f"{policy.where} has no entry for it"]}
+            return explanation | {"allowed": False, "because": [f"{policy.where} has no entry for this schema"]}
         explanation["because"].append(f"{policy.where}[{entry!r}]")
         redaction = policy.redaction_of(schema.id, root, pseudonyms)
         pseudonyms |= redaction.pseudonyms

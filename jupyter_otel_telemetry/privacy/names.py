@@ -20,8 +20,8 @@ _MAX_PATHS: Final = 1024
 _MAX_SHOWN: Final = 20
 
 
-REGISTER: Final = "If another version has it, register that one first; a pattern as id may name what is not described"
-UPGRADE: Final = "Installed: version {versions}; an id with * may name what no installed version has"
+REGISTER: Final = "If another version has it, register that version first. An id with * is not checked"
+UPGRADE: Final = "Installed: version {versions}. An id with * is not checked"
 
 
 def check_names(options: Options, versions: Sequence[CompiledSchema], where: str, remedy: str = REGISTER) -> None:

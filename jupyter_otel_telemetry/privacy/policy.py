@@ -170,6 +170,8 @@ class Policy:
 
     def _find(self, schema_id: str) -> str | None:
         found: str | None = schema_id
+        if not isinstance(schema_id, str):
+            raise TypeError(f"expected a schema id, got {type(schema_id).__name__}")
         if schema_id not in self.entries or "*" in schema_id:
             found = next((entry for pattern, entry in self._patterns if pattern.fullmatch(schema_id)), None)
         if len(self._found) >= _MAX_KEPT:  # ids of foreign events are a stranger's

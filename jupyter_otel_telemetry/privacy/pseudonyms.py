@@ -42,19 +42,22 @@ class Pseudonymizer:
         return digest.hexdigest()
 
 
-def find_pseudonym_key(key: str | None = None, key_file: str | os.PathLike[str] | None = None) -> bytes | None:
-    """Find the key: the arguments win over the environment variables; None: there is none.
+def find_pseudonym_key(
+    key: str | None = None, key_file: str | os.PathLike[str] | None = None, *, owner: str = ""
+) -> bytes | None:
+    """Return the key, or None if there is none; the arguments win over the environment variables.
 
     Args:
         key: the key itself, of which the UTF-8 bytes count.
         key_file: a file that holds it; white space around it does not count.
+        owner: whose arguments these are, as messages begin: `OTLPHandler `.
 
     Raises:
         PolicyError: there are both, one of them has a wrong type, the file cannot be read, or the key has fewer than
             16 bytes. The text does not show the key.
 
     """
-    names = ("pseudonym_key", "pseudonym_key_file")
+    names = (f"{owner}pseudonym_key", f"{owner}pseudonym_key_file")
     if key is None and key_file is None:
         names = (KEY_VARIABLE, KEY_FILE_VARIABLE)
         key, key_file = (os.environ.get(name) or None for name in names)
@@ -88,7 +91,7 @@ def _read(key_file: str | os.PathLike[str], name: str) -> bytes:
 
 def _checked(key: bytes, name: str) -> bytes:
     if len(key) < MIN_KEY_BYTES:
-        raise PolicyError(f"{name} has {len(key)} bytes, and whoever guesses it knows everybody; {_MAKE_ONE}")
+        raise PolicyError(f"{name} has {len(key)} bytes, fewer than {MIN_KEY_BYTES}, and can be guessed; {_MAKE_ONE}")
     return key
 
 

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
     from jupyter_otel_telemetry.schemas.registry import CompiledSchema
 
-__all__ = ["installed_folders", "installed_versions", "personal_schema_ids"]
+__all__ = ["installed_folders", "installed_ids", "installed_versions", "personal_schema_ids"]
 
 _FOLDERS = (("jupyterhub", "event-schemas"), ("jupyter_server", "event_schemas"))
 
@@ -44,6 +44,11 @@ def installed_versions(schema_id: str) -> list[CompiledSchema]:
         return [registry.current.compiled(*key) for key in registry.current]
     except Exception:  # noqa: BLE001 - the schema is another package's; it may be invalid, or refer to an unknown one
         return []
+
+
+def installed_ids() -> list[str]:
+    """Return the ids of all schemas that are installed."""
+    return sorted({str(document.get("$id")) for _, document in _documents("$id")})
 
 
 def personal_schema_ids() -> list[str]:

@@ -160,7 +160,7 @@ def parse_schema(schema: Any) -> Schema:
 def _document(schema: Any) -> dict[str, Any]:
     """Return our own copy of a mapping of JSON."""
     if not is_mapping(schema):
-        raise ValueError(f"a schema must be a mapping, not {type(schema).__name__}")
+        raise ValueError(f"a schema must be a mapping, not {type(schema).__name__}; register_schema_file reads files")
     try:
         document: dict[str, Any] = json_copy(schema)
     except NotJSONError as error:

@@ -92,7 +92,7 @@ class TestConfiguration:
         """Nothing of it leaves."""
         (folder / "jupyterhub_config.py").write_text(HUB_CONFIG)
 
-        assert "OTLPHandler of EventLogger: nothing of it" in run(
+        assert "OTLPHandler of EventLogger: no events" in run(
             "--config", "jupyterhub_config.py", "--schema", "event.yaml"
         )
 
@@ -105,15 +105,21 @@ class TestConfiguration:
         assert {row["outcome"] for row in explanation["properties"]} == {"recorded"}
 
     @pytest.mark.parametrize(
-        "assigned", [".append(handler)", ".extend([handler])", " = (handler,)", " = lambda: [handler]"]
+        "assigned, problem",
+        [
+            (".append(handler)", "must be assigned, since jupyter_events knows no append()"),
+            (".extend([handler])", "must be assigned"),
+            (" = lambda: [handler]", "must be a list, not function"),
+            (" = handler", "must be a list, not OTLPHandler"),
+            (" = [type(handler)]", "must hold logging handlers, not the class OTLPHandler"),
+        ],
     )
-    def test_of_handlers_in_any_form(self, folder, assigned):
-        """Which jupyter_events may or may not take."""
+    def test_of_handlers_that_jupyter_events_does_not_take(self, folder, assigned, problem):
+        """The host would stop with a traceback."""
         handler = HUB_CONFIG.replace("c.EventLogger.handlers = [", "handler = ").replace(")]", ")")
         (folder / "config.py").write_text(f"{handler}c.EventLogger.handlers{assigned}\n")
-        output = run("--config", "config.py", "--schema", SERVER)
 
-        assert ["username", "pseudonymized", "pseudonymized_properties"] in table(output)
+        assert problem in run("--config", "config.py", "--schema", SERVER, exit_code=1)
 
     def test_of_an_event_log_in_json(self, folder):
         """Handlers that agree share a table; no file is opened for an explanation."""
@@ -128,7 +134,7 @@ class TestConfiguration:
 
         assert f"FileHandler {folder}/events.jsonl and StreamHandler (EventLog.allowed_schemas['{ID}'])" in output
         assert ["username", "recorded", "allowed_properties"] in table(output)
-        assert "OTLPHandler: nothing of it, since OTLPHandler allowed_schemas has no entry for it" in output
+        assert "OTLPHandler: no events, since OTLPHandler allowed_schemas has no entry for this schema" in output
         assert not (folder / "events.jsonl").exists()
 
     def test_leaves_no_thread(self):
@@ -301,10 +307,14 @@ class TestMistakes:
             (TYPO, TYPO_MESSAGE),
             (HUB_CONFIG.replace('"username"', '"usrname"'), "did you mean 'username'?"),
             ("c.EventLog.allowed_schemas = {'a': {'withold': []}}", "unknown option 'withold'"),
-            ("c.EventLog.handlers = [1]", "EventLog.handlers[0] cannot be int"),
+            ("c.EventLog.handlers = [1]", "EventLog.handlers[0] must be a logging handler, not int"),
             ("c.Other.trait = 1", "configures neither EventLog nor EventLogger"),
             ("c.EventLogger.handlers = []", "EventLogger has no handlers"),
-            ("c.EventLogger.handlers = [{'class': 'logging.StreamHandler'}]", "must be a list of logging handlers"),
+            ("c.EventLogger.handler = []", "go nowhere; did you mean 'handlers'?"),
+            (
+                "c.EventLogger.handlers = [{'class': 'logging.StreamHandler'}]",
+                "must hold logging handlers, not dict",
+            ),
             ("raise SystemExit('no')", "config.py cannot be loaded: SystemExit: no"),
             ("1 / 0", "config.py cannot be loaded: ZeroDivisionError: division by zero"),
             ("c.EventLog.(", "config.py cannot be loaded: SyntaxError"),
@@ -321,7 +331,7 @@ class TestMistakes:
     @pytest.mark.parametrize(
         "arguments, message",
         [
-            (["--schema", "https://example.org/none"], "is neither a file nor the id of a schema that is shipped"),
+            (["--schema", "https://example.org/none"], "nor the id of an installed schema"),
             (["--schema", "bad.yaml"], "no schema from bad.yaml"),
             (["--schema", "invalid.yaml"], "is not a valid JSON Schema"),
         ],

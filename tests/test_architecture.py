@@ -1,0 +1,50 @@
+"""The rooms of docs/architecture.md: imports point down only."""
+
+import ast
+from pathlib import Path
+
+import pytest
+
+import jupyter_otel_telemetry
+
+PACKAGE = "jupyter_otel_telemetry"
+ROOT = Path(jupyter_otel_telemetry.__file__).parent
+FLOORS = ("ground", "otlp", "schemas", "events", "privacy", "spool", "export", "door", "top")
+FRONT = dict.fromkeys(("eventlog", "hooks", "traits", "dispatch"), "door")
+FRONT |= dict.fromkeys(("cli", "integrations", "testing"), "top")
+EXCEPTIONS = {("metrics", "schemas.schema")}
+
+
+def floor(module):
+    room = module.partition(".")[0]
+    return FLOORS.index(room if room in FLOORS else FRONT.get(room, "door" if not room else "ground"))
+
+
+def imported(tree):
+    """Yield the modules of this package that a module imports when it runs, in functions too."""
+    for node in ast.iter_child_nodes(tree):
+        if isinstance(node, ast.If) and "TYPE_CHECKING" in ast.unparse(node.test):
+            continue
+        if isinstance(node, ast.ImportFrom) and (node.module or "").partition(".")[0] == PACKAGE:
+            for name in node.names:
+                path = f"{node.module}.{name.name}".partition(".")[2]
+                is_module = ROOT.joinpath(*path.split(".")).with_suffix(".py").exists()
+                yield path if is_module else path.rpartition(".")[0]
+        yield from imported(node)
+
+
+@pytest.mark.parametrize("file", sorted(ROOT.rglob("*.py")), ids=lambda file: str(file.relative_to(ROOT)))
+def test_imports_point_down(file):
+    """A room may be understood, and tested, without those above it."""
+    module = ".".join(file.relative_to(ROOT).with_suffix("").parts).removesuffix("__init__").rstrip(".")
+    wanted = set(imported(ast.parse(file.read_text(encoding="utf-8"))))
+
+    assert {(module, other) for other in wanted if floor(other) > floor(module)} <= EXCEPTIONS
+
+
+def test_every_module_is_on_the_page():
+    """Who looks for a place finds it."""
+    page = Path(__file__).parent.parent.joinpath("docs", "architecture.md").read_text(encoding="utf-8")
+    rooms = [file for file in ROOT.rglob("*.py") if not file.name.startswith("_") and file.parts[-2] != "cli"]
+
+    assert [file.stem for file in rooms if f"`{file.stem}`" not in page and file.parts[-2] != "integrations"] == []
