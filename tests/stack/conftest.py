@@ -41,14 +41,14 @@ def agent(started, gateway, tmp_path, certificate):
 def record(request):
     """A function that records events and sends them somewhere; it returns whether they were taken there."""
 
-    def record(endpoint, *events, service="app", **options):
+    def record(endpoint, *events, service="app", flush_timeout_s=110, **options):
         handler = OTLPHandler(endpoint=endpoint, service_name=service, **options)
         request.addfinalizer(handler.close)
         log = EventLog(handlers=[handler], allowed_schemas=["*"])
         log.register_schema({"$id": ID, "version": 1, "type": "object"})
         for event in events:
             log.record_event(ID, 1, event)
-        return handler.force_flush(120)
+        return handler.force_flush(flush_timeout_s)
 
     return record
 

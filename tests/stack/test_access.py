@@ -42,12 +42,12 @@ class TestApplication:
     @pytest.mark.parametrize("options", [{}, {"headers": {"authorization": "Bearer wrong"}}])
     def test_goes_on_when_it_is_refused(self, gateway, loki, record, certificate, options):
         """Recording raises nothing; that it was not delivered, `force_flush` tells."""
-        assert not record(gateway.endpoint, {"n": 1}, certificate_file=certificate.cert, **options)
+        assert not record(gateway.endpoint, {"n": 1}, flush_timeout_s=5, certificate_file=certificate.cert, **options)
         assert loki.logs == []
 
     def test_goes_on_when_there_is_no_tls(self, gateway, loki, record):
         """The same for plain HTTP to a port that wants TLS."""
         headers = {"authorization": f"Bearer {TOKEN}"}
 
-        assert not record(gateway.endpoint.replace("https", "http"), {"n": 1}, headers=headers)
+        assert not record(gateway.endpoint.replace("https", "http"), {"n": 1}, flush_timeout_s=5, headers=headers)
         assert loki.logs == []

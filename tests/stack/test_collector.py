@@ -80,6 +80,7 @@ class TestWay:
         assert 0 <= attributes.pop("delivery_delay_ms") < 60_000
         assert len(attributes.pop("log.record.uid")) == 26
         assert attributes == {
+            "jupyter.sequence": 1,
             "jupyter.schema.id": ID,
             "jupyter.schema.version": "1",
             "jupyter.event.user": "ada",
