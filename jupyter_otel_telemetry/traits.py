@@ -102,7 +102,7 @@ def _secrets(value: Any, name: str = "") -> Iterator[str]:
             yield from _secrets(item, name)
     elif _NAME_OF_SECRET.search(name):
         yield from (str(value), *str(value).split())
-    elif isinstance(value, str) and ("://" in value or _NAME_OF_URL.search(name)):
+    elif isinstance(value, str) and not value.startswith(_EXTERNAL) and ("://" in value or _NAME_OF_URL.search(name)):
         yield from secrets_of_url(value)
 
 

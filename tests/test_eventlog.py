@@ -4,6 +4,8 @@ import asyncio
 import io
 import json
 import logging
+import os
+import subprocess
 import sys
 import threading
 from datetime import datetime, timedelta, timezone
@@ -472,3 +474,28 @@ class TestAllowedSchemas:
         server_log.allowed_schemas = ["https://exampleXorg/*"]
 
         assert server_log.record_event(ID, 1, {}) is None
+
+
+FORKED = """
+import os
+from jupyter_otel_telemetry import EventLog
+from jupyter_otel_telemetry.testing import EventSink
+
+sink = EventSink()
+log = EventLog(handlers=[sink], allowed_schemas=["x"])
+log.register_schema({"$id": "x", "version": 1})
+log.record_event("x", 1, {})
+if os.fork() == 0:
+    log.record_event("x", 1, {})
+    print([record.process for record in sink.records] == [os.getppid(), os.getpid()], flush=True)
+else:
+    os.wait()
+"""
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="there is no fork")
+def test_record_knows_its_process():
+    """Also in a child that was forked from the one which recorded before."""
+    done = subprocess.run([sys.executable, "-c", FORKED], capture_output=True, text=True, check=True)
+
+    assert done.stdout == "True\n"

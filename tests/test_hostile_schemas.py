@@ -56,6 +56,17 @@ D2020 = {"$schema": "https://json-schema.org/draft/2020-12/schema"}
 """
 
 CASES = {
+    "flagged patterns that many names do not match": (
+        (
+            'outcome({"patternProperties": {f"^p{n}$": {"pii": True} for n in range(8000)}},'
+            ' {f"q{n}": 1 for n in range(8000)})'
+        ),
+        "recorded",
+    ),
+    "names whose match is given up": (
+        """outcome({"patternProperties": {r"^(?=a)(a|aa)+\\1$": {}}}, {"a" * 60 + str(i): 1 for i in range(9000)})""",
+        "invalid",
+    ),
     "two branches that recurse": (
         (
             'outcome({"properties": {"c": {"anyOf": [REF, REF]}, "x": {"type": "string"}}},'

@@ -185,6 +185,8 @@ class TestRegisterSchema:
             (schema(properties={"__x": {}}), "property '__x'; names that begin with __ are reserved"),
             (schema(default={1, 2}), "is not JSON: is a set, which JSON cannot hold at /default"),
             (schema(maximum=10**5000), "holds an integer of too many digits"),
+            (schema(version=10**5000), "holds an integer of too many digits"),
+            (schema(version=None), "has the version None; write a number or text"),
             (schema(otel=3), "otel must be a mapping"),
             (schema(otel={"event_nam": "x"}), "unknown annotation otel.event_nam; did you mean event_name"),
             (schema(otel={"event_name": ""}), "otel.event_name must be a text"),

@@ -14,7 +14,8 @@ from threading import current_thread, get_ident
 from time import time_ns as time_ns_now
 from typing import TYPE_CHECKING, Any, Final
 
-from opentelemetry.trace import SpanContext, get_current_span
+from opentelemetry.context import get_current
+from opentelemetry.trace import INVALID_SPAN_CONTEXT, SpanContext, get_current_span
 
 from jupyter_otel_telemetry.events.attributes import add_attributes
 from jupyter_otel_telemetry.events.body import display_text
@@ -27,7 +28,7 @@ from jupyter_otel_telemetry.times import rfc3339
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
-__all__ = ["EventRecord"]
+__all__ = ["EventRecord", "current_span_context"]
 
 _LAST_OTLP_TIME_NS = 2**64 - 1
 _process_id = getpid()
@@ -48,6 +49,12 @@ _NO_PATHS: frozenset[str] = frozenset()
 _LOGGING_FIELDS = vars(logging.LogRecord(SCOPE_NAME, logging.INFO, "", 0, "", None, None))
 _STARTED_AT = _LOGGING_FIELDS["created"] - _LOGGING_FIELDS["relativeCreated"] / 1000
 _fields_of = logging.LogRecord.__dict__["__dict__"].__get__
+
+
+def current_span_context() -> SpanContext:
+    """Return the context of the active span; where nothing is in context, without a search for one."""
+    context = get_current()
+    return get_current_span(context).get_span_context() if context else INVALID_SPAN_CONTEXT
 
 
 class EventRecord(logging.LogRecord):
@@ -86,7 +93,7 @@ class EventRecord(logging.LogRecord):
         now_ns = time_ns_now()
         self.event_type, self.event, self.pseudonyms = event_type, event, pseudonyms
         # None: that of the thread which emits it, right now.
-        self.span_context: SpanContext | None = get_current_span().get_span_context()
+        self.span_context: SpanContext | None = current_span_context()
         self.time_ns = time_ns = now_ns if time_ns is None else time_ns
         self.recorded_ms = now_ns // 1_000_000
         self.uid: str | None = None  # made when first needed

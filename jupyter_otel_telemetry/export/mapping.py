@@ -7,8 +7,9 @@ from time import time_ns
 from typing import TYPE_CHECKING, Final
 
 from opentelemetry._logs import LogRecord, SeverityNumber
-from opentelemetry.trace import NonRecordingSpan, get_current_span, set_span_in_context
+from opentelemetry.trace import NonRecordingSpan, set_span_in_context
 
+from jupyter_otel_telemetry.events.record import current_span_context
 from jupyter_otel_telemetry.names import SEQUENCE
 from jupyter_otel_telemetry.otlp.wire import encode_log_record
 
@@ -29,7 +30,7 @@ def otel_record(record: EventRecord, sequence: int) -> LogRecord:
         timestamp=record.otlp_time_ns,
         # The span in which the event was recorded, maybe in another thread.
         context=None
-        if span_context is None or span_context is get_current_span().get_span_context()
+        if span_context is None or span_context is current_span_context()
         else set_span_in_context(NonRecordingSpan(span_context)),
         severity_number=_SEVERITY_NUMBERS[event_type.severity.number],
         severity_text=event_type.severity.text,
@@ -43,7 +44,7 @@ def encoded_record(record: EventRecord, sequence: int) -> bytes:
     """Return the same serialised, at a fifth of the cost of serialising the SDK's object."""
     span_context = record.span_context
     if span_context is None:
-        span_context = get_current_span().get_span_context()
+        span_context = current_span_context()
     severity = record.event_type.severity
     return encode_log_record(
         time_ns=record.otlp_time_ns,

@@ -86,11 +86,12 @@ def check_text(text: str, name: str, most: int = MAX_NAME) -> None:
 
 def check_flags(document: dict[str, Any], where: str) -> None:
     """Refuse what is meant to flag something, but says so in a way that nobody would understand."""
-    for path, subschema in walk(document):
-        place = f"{where} at {json_pointer(path)}"
-        if not isinstance(subschema.get("pii", False), bool):
-            raise ValueError(f"{place}: pii must be true or false, not {short_repr(subschema['pii'])}")  # noqa: TRY004
-        if not are_categories(subschema.get("categories", [])):
+    for path, subschema in walk(document, frozenset({"pii", "categories"})):
+        if "pii" in subschema and not isinstance(subschema["pii"], bool):
+            place = f"{where} at {json_pointer(path)}"
+            raise ValueError(f"{place}: pii must be true or false, not {short_repr(subschema['pii'])}")
+        if "categories" in subschema and not are_categories(subschema["categories"]):
+            place = f"{where} at {json_pointer(path)}"
             text = 'categories must be a list of texts, such as ["category.jupyter.org/user-identifier"]'
             raise ValueError(f"{place}: {text}, not {short_repr(subschema['categories'])}")
 
@@ -134,7 +135,7 @@ def severity(name: str, where: str) -> Severity:
 def property_names(document: dict[str, Any], where: str) -> PropertyNames:
     """Read every `otel.attribute`, and refuse those that stand where they could have no effect."""
     names = _AttributeNames()
-    for path, subschema in walk(document):
+    for path, subschema in walk(document, frozenset({"otel"})):
         if not path or "otel" not in subschema:
             continue
         place = f"{where} at {json_pointer(path)}"

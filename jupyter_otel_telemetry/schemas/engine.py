@@ -16,13 +16,13 @@ from urllib.parse import quote
 import jsonschema
 import jsonschema_rs
 
-from jupyter_otel_telemetry.schemas.keywords import walk
+from jupyter_otel_telemetry.schemas.keywords import subschemas
 from jupyter_otel_telemetry.schemas.metaschema import DEFAULT_DIALECT, validator_class
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable
+    from collections.abc import Callable, Iterable, Iterator
 
-__all__ = ["MAX_DIGITS", "LongIntegerError", "Matcher", "compile_schema", "encodable", "holds"]
+__all__ = ["MAX_DIGITS", "LongIntegerError", "Matcher", "Preselection", "compile_schema", "encodable", "holds"]
 
 MAX_DIGITS: Final = 10_000
 """Digits of an integer that a rule about numbers can judge: the time for more grows with their square."""
@@ -66,7 +66,7 @@ def compile_schema(
     except ValueError as error:
         problem = str(error).partition("\n")[0]
         raise jsonschema.SchemaError(f"{name} cannot be applied: {problem}") from None
-    judges_numbers = any(not _NUMERIC.isdisjoint(found) for document in documents for _, found in walk(document))
+    judges_numbers = any(not _NUMERIC.isdisjoint(found) for document in documents for found in subschemas(document))
     return _numeric(validator.is_valid) if judges_numbers else validator.is_valid
 
 
@@ -131,6 +131,37 @@ class Matcher:
             return self.matches(_text(text))
 
 
+class Preselection:
+    """Rules out most of many patterns that a name does not match, by asking the engine for groups of them."""
+
+    def __init__(self, patterns: list[str]) -> None:
+        size = math.isqrt(len(patterns))
+        groups = [patterns[start : start + size] for start in range(0, len(patterns), size)]
+        self._groups = [(group, _none_of(group)) for group in groups]
+
+    def candidates(self, name: str) -> Iterator[str]:
+        """Yield the patterns that the name may match."""
+        for group, matches_none in self._groups:
+            if not matches_none(name):
+                yield from group
+
+
+def _none_of(patterns: list[str]) -> Callable[[str], bool]:
+    """Return a function that tells whether a name certainly matches none of the patterns."""
+    try:
+        is_valid = compile_schema({"patternProperties": dict.fromkeys(patterns, False)})
+    except jsonschema.SchemaError:  # one of them cannot be compiled; which one, is asked later
+        return lambda _name: False
+
+    def matches_none(name: str) -> bool:
+        try:
+            return is_valid({name: None})  # not where the engine gives up
+        except ValueError:  # a lone surrogate
+            return False
+
+    return matches_none
+
+
 def encodable(value: Any) -> Any:
     """Copy a JSON value with lone surrogates, which UTF-8 cannot carry, each replaced by a private character.
 
@@ -163,7 +194,7 @@ def _pattern_options(documents: list[dict[str, Any]]) -> jsonschema_rs.FancyRege
     count = sum(
         ("pattern" in found) + len(found.get("patternProperties", ()))
         for document in documents
-        for _, found in walk(document)
+        for found in subschemas(document)
     )
     smallest, largest = _SIZES_OF_ONE_PATTERN
     size = min(largest, max(smallest, _SIZE_OF_ALL_PATTERNS // (count or 1)))
@@ -173,7 +204,7 @@ def _pattern_options(documents: list[dict[str, Any]]) -> jsonschema_rs.FancyRege
 def _translated(document: dict[str, Any]) -> dict[str, Any]:
     """Copy a schema as the engine must read it to judge as this package does."""
     copy: dict[str, Any] = {"$schema": DEFAULT_DIALECT, **encodable(document)}
-    for _, subschema in list(walk(copy)):
+    for subschema in subschemas(copy):
         for keyword in _URI_KEYWORDS:
             if isinstance(uri := subschema.get(keyword), str):
                 subschema[keyword] = _uri(uri)

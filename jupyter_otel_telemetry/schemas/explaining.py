@@ -94,6 +94,10 @@ def _error_without_rule(**details: Any) -> jsonschema.ValidationError:
     return jsonschema.ValidationError("", validator=nothing, validator_value=None, **details)
 
 
+_GIVING_UP: Final = 100
+"""Steps that a pattern is worth whose match was given up, after ten thousand steps back."""
+
+
 class _CutShort(Exception):
     """The explanation has taken enough work."""
 
@@ -123,7 +127,10 @@ class _Work:
     def matches(self, pattern: str, name: str) -> bool:
         self.step()
         matcher: Matcher = self.compiled(pattern, lambda: Matcher(pattern))
-        return matcher.matches(name) is True
+        answer = matcher.matches(name)
+        if answer is None:
+            self.step(_GIVING_UP)
+        return answer is True
 
     def leave(self, keyword: str, value: Any, schema: Document, instance: Any) -> None:
         """Note a keyword that is the cause if no other is found."""

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, Final
 import jsonschema
 
 from jupyter_otel_telemetry.jsondata import first_steps
-from jupyter_otel_telemetry.schemas.engine import Matcher
+from jupyter_otel_telemetry.schemas.engine import Matcher, Preselection
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
@@ -25,6 +25,7 @@ Numbers = frozenset[int]
 
 _MAX_KEPT_LOCATIONS: Final = 10_000
 NO_NUMBERS: Final[Numbers] = frozenset()
+_FEW_PATTERNS: Final = 16
 _NO_NAMES: Final[frozenset[str]] = frozenset()
 _OTHER_THAN_ARRAYS: Final = ("object", "string", "number", "integer", "boolean", "null")
 
@@ -82,15 +83,13 @@ class Subschema:
         """Return all that applies to a value or to anything below it."""
         return self.in_place.union(self.of_the_whole, *self.below())
 
-    def of_property(self, name: str, matches: Callable[[str, str], bool | None]) -> Numbers:
-        """Return what applies to a property of this name, or may apply where `matches` returns None."""
+    def of_property(self, name: str, matching: Iterable[tuple[str, bool | None]]) -> Numbers:
+        """Return what applies to a property of this name, which matches patterns, or may match where it says None."""
         found = [self.properties[name]] if name in self.properties else []
         is_described = bool(found)
-        for pattern, numbers in self.patterns.items():
-            answer = matches(pattern, name)
-            if answer is not False:
-                found.append(numbers)
-                is_described |= answer is True
+        for pattern, answer in matching:
+            found.append(self.patterns[pattern])
+            is_described |= answer is True
         return NO_NUMBERS.union(*found) if is_described else NO_NUMBERS.union(self.of_other(name), *found)
 
     def of_other(self, name: str | None) -> Numbers:
@@ -123,6 +122,7 @@ class SchemaFlags:
         self._live = _leading_to_flags(subschemas)
         self._locations: dict[tuple[Numbers, Numbers], Location] = {}
         self._matchers: dict[str, Matcher | None] = {}
+        self._preselections: dict[int, Preselection] = {}
 
     def __reduce__(self) -> tuple[Any, ...]:
         return SchemaFlags, (self.subschemas, self._root)
@@ -141,6 +141,18 @@ class SchemaFlags:
             if len(self._locations) < _MAX_KEPT_LOCATIONS:
                 self._locations[key] = found
         return found
+
+    def matching(self, subschema: Subschema, name: str) -> Iterator[tuple[str, bool | None]]:
+        """Yield the patterns of a subschema that a name matches (True) or may match (None)."""
+        patterns: Iterable[str] = subschema.patterns
+        if len(subschema.patterns) > _FEW_PATTERNS:
+            preselection = self._preselections.get(subschema.number)
+            if preselection is None:
+                preselection = self._preselections[subschema.number] = Preselection(list(patterns))
+            patterns = preselection.candidates(name)
+        for pattern in patterns:
+            if (answer := self.matches(pattern, name)) is not False:
+                yield pattern, answer
 
     def matches(self, pattern: str, name: str) -> bool | None:
         """Tell whether a name matches a pattern, or None if that cannot be found out."""
@@ -241,8 +253,8 @@ class Location:
         """Return the place of a property."""
         found = self._properties.get(name)
         if found is None:
-            matches = self._flags.matches
-            found = self._below(s.of_property(name, matches) for s in self._subschemas)
+            matching = self._flags.matching
+            found = self._below(s.of_property(name, matching(s, name)) for s in self._subschemas)
             if name in self.names:  # others are a stranger's, and without number
                 self._properties[name] = found
         return found

@@ -166,7 +166,7 @@ def _check_patterns(document: dict[str, Any], where: str) -> None:
 
 
 def _patterns(document: dict[str, Any]) -> Iterator[tuple[Path, str]]:
-    for path, subschema in walk(document):
+    for path, subschema in walk(document, frozenset({"pattern", "patternProperties"})):
         if isinstance(pattern := subschema.get("pattern"), str):
             yield (*path, "pattern"), pattern
         if isinstance(patterns := subschema.get("patternProperties"), dict):

@@ -13,7 +13,8 @@ from referencing.exceptions import Unresolvable
 from referencing.jsonschema import DRAFT4, DRAFT202012, specification_with
 
 from jupyter_otel_telemetry.jsondata import json_pointer
-from jupyter_otel_telemetry.schemas.schema import Path, validator_class, walk
+from jupyter_otel_telemetry.schemas.keywords import subschemas, walk
+from jupyter_otel_telemetry.schemas.schema import Path, validator_class
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
@@ -120,8 +121,8 @@ class SchemaDocuments:
         return all(
             _specification(subschema) is DRAFT202012
             for document in self.with_all_versions()
-            for path, subschema in walk(document)
-            if not path or "$schema" in subschema
+            for subschema in subschemas(document)
+            if subschema is document or "$schema" in subschema
         )
 
 
@@ -145,7 +146,7 @@ def _check_references(document: Document, registry: Registry[Any]) -> None:
 
 
 def _unresolved(document: Document, registry: Registry[Any]) -> Iterator[str]:
-    checked = {id(subschema) for _, subschema in walk(document)}  # with the document
+    checked = set(map(id, subschemas(document)))  # with the document
     for path, base, reference in _references(document):
         try:
             target = registry.resolver(base).lookup(reference).contents
@@ -176,16 +177,16 @@ def _check_target(document: Document, path: Path, reference: str, target: Any) -
 
 def _references(document: Document) -> Iterator[tuple[Path, str, str]]:
     """Yield every reference with its path and the base URI it is relative to."""
-    for path, base, subschema in _with_bases(document):
+    for path, base, subschema in _with_bases(document, frozenset(REFERENCE_KEYWORDS)):
         for keyword in REFERENCE_KEYWORDS:
             if isinstance(reference := subschema.get(keyword), str):
                 yield path, base, reference
 
 
-def _with_bases(document: Document) -> Iterator[tuple[Path, str, Document]]:
-    """Yield every subschema with its path and its base URI."""
+def _with_bases(document: Document, having: frozenset[str] | None = None) -> Iterator[tuple[Path, str, Document]]:
+    """Yield every subschema with its path and its base URI, or none if none has a keyword in `having`."""
     bases: dict[Path, str] = {(): str(document.get("$id") or "")}
-    for path, subschema in walk(document):
+    for path, subschema in walk(document, having):
         base = bases[()]
         if len(bases) > 1:
             base = next(bases[path[:end]] for end in range(len(path), -1, -1) if path[:end] in bases)
@@ -214,9 +215,9 @@ def _prepared(document: Document) -> Document:
     """Return a document as the validators understand it, itself if they do."""
     if _specification(document) is DRAFT4 and "$id" in document:
         document = {**document, "id": document["$id"]}  # the name that this draft knows
-    if any(_has_mixed_dependencies(subschema) for _, subschema in walk(document)):
+    if any(map(_has_mixed_dependencies, subschemas(document))):
         document = deepcopy(document)
-        for subschema in [found for _, found in walk(document) if _has_mixed_dependencies(found)]:
+        for subschema in filter(_has_mixed_dependencies, subschemas(document)):
             # referencing takes all of them for schemas if the first is one.
             subschema["dependencies"] = {
                 name: {"required": wanted} if isinstance(wanted, list) else wanted

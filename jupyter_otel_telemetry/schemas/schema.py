@@ -10,7 +10,7 @@ from difflib import get_close_matches
 from functools import cached_property
 from typing import TYPE_CHECKING, Any, Final
 
-from jupyter_otel_telemetry.jsondata import NotJSONError, is_mapping, json_copy, short_repr
+from jupyter_otel_telemetry.jsondata import NotJSONError, int_text, is_mapping, json_copy, short_repr
 from jupyter_otel_telemetry.schemas.annotations import (
     LOG_RECORD_NAMES,
     RESERVED_ATTRIBUTES,
@@ -177,7 +177,7 @@ def version_text(version: Any) -> str:
         return version
     if type(version) is float and version.is_integer() and abs(version) < 2**53:
         return str(int(version))
-    return str(version)
+    return int_text(version) if type(version) is int else str(version)
 
 
 def _described(document: dict[str, Any]) -> str:
