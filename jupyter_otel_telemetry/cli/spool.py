@@ -1,4 +1,4 @@
-"""`spool`: look at what waits on the disk, send it, and send again what was refused."""
+"""`spool`: look at what waits on the disk, send it, and send again what was rejected."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ Look after the folder of `OTLPHandler(spool="DIR")`.
 \b
 How much waits, for how long, of which process:
     jupyter otel-telemetry spool status DIR
-What waits, and what was refused for good:
+What waits, and what was rejected:
     jupyter otel-telemetry spool show DIR
     jupyter otel-telemetry spool show --rejected DIR
 Send what processes that are gone have left:
@@ -103,7 +103,7 @@ def _destination(function: Function) -> Function:
 def status(folder: Path, *, as_json: bool) -> None:
     """Show how much waits: records, bytes, the oldest, for each process.
 
-    Records that were refused for good are counted as they lie in the folder.
+    Rejected records are counted as they lie in the folder.
     """
     found = _status(_opened(folder))
     if as_json:
@@ -114,7 +114,7 @@ def status(folder: Path, *, as_json: bool) -> None:
 
 @spool.command()
 @_DIR
-@click.option("--rejected", is_flag=True, help="What was refused for good, instead of what waits.")
+@click.option("--rejected", is_flag=True, help="Rejected records, instead of those that wait.")
 @_JSON
 def show(folder: Path, *, rejected: bool, as_json: bool) -> None:
     """Show the records that wait, the oldest of each process first."""
@@ -152,9 +152,9 @@ def drain(folder: Path, *, exporter: ExporterOptions, timeout_s: float) -> None:
 @_DIR
 @_destination
 def retry_rejected(folder: Path, *, exporter: ExporterOptions, timeout_s: float) -> None:
-    """Send again what was refused for good.
+    """Send rejected records again.
 
-    What is refused again is set aside again. Where the receiver cannot be reached, it waits with the rest.
+    Those rejected again are stored again. Where the receiver cannot be reached, they wait with the rest.
     """
     opened = _opened(folder)
     try:
@@ -217,9 +217,7 @@ def _size_bytes(journal: Path) -> int:
 
 def _show_status(found: dict[str, Any], console: Console) -> None:
     console.print(Text(found["folder"], "bold"), soft_wrap=True)
-    summary = (
-        f"records waiting: {found['records']}; refused for good: {found['rejected']}; bytes: {found['size_bytes']}"
-    )
+    summary = f"records waiting: {found['records']}; rejected: {found['rejected']}; bytes: {found['size_bytes']}"
     console.print(Text(summary))
     if not found["processes"]:
         return
@@ -291,6 +289,6 @@ def _drain(folder: SpoolFolder, exporter: ExporterOptions, timeout_s: float) -> 
     finally:
         work.close()
         left = sum(1 for path in folder.journals() for _ in waiting(path))
-        click.echo(f"accepted: {work.accepted}, refused for good: {work.refused}, still waiting: {left}", err=True)
+        click.echo(f"accepted: {work.accepted}, rejected: {work.refused}, still waiting: {left}", err=True)
     if busy := [Journal.process_id(path) for path in folder.journals() if Journal.is_in_use(path)]:
         click.echo(f"what waits of processes that run, they send themselves: {', '.join(map(str, busy))}", err=True)

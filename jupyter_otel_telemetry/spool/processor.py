@@ -147,9 +147,7 @@ class SpoolLogRecordProcessor(LogRecordProcessor):
         except OSError as error:
             where = f"they are lost, since {self._folder.rejected} cannot be written: {error}"
         if is_first:
-            text = (
-                "%s rejects log records for good, %d to begin with (%s %s); %s; further ones are counted, not logged"
-            )
+            text = "%s rejects log records, %d to begin with (%s %s); %s; further ones are counted, not logged"
             reason = (self._destination, rejected, answer.status, answer.reason, where)
             log_trouble(lambda: _logger, logging.ERROR, text, *reason)
 
@@ -192,7 +190,7 @@ def _observe() -> None:
     of = SpoolLogRecordProcessor
     records = "Log records of this process that wait in the spool"
     observe_gauge("jupyter.spool.depth", "{record}", records, lambda: look(of.depth))
-    size = "Size of the spool, with what was refused, of all processes"
+    size = "Size of the spool, rejected records included, of all processes"
     observe_gauge("jupyter.spool.size", "By", size, lambda: look(of.size_bytes))
     age = "How long the oldest log record that this process is to send has been waiting"
     observe_gauge("jupyter.spool.age", "s", age, lambda: look(of.age_s))

@@ -85,7 +85,7 @@ class TestStatus:
         output = run("status", folder).stdout
         row = output.splitlines()[-1].split()
 
-        assert "records waiting: 3; refused for good: 0" in output
+        assert "records waiting: 3; rejected: 0" in output
         assert row[1:4] == ["left", "behind", "3"]
 
     def test_in_json(self, folder):
@@ -139,7 +139,7 @@ class TestShow:
         assert counts == [0, 1, 2]
 
     def test_rejected(self, folder):
-        """What was refused for good."""
+        """Rejected records only."""
         refuse(folder)
         assert run("show", folder).stdout == ""
         assert len(run("show", "--rejected", "--json", folder).stdout.splitlines()) == 3
@@ -162,7 +162,7 @@ class TestDrain:
         result = run("drain", folder, "--endpoint", otlp_receiver.endpoint)
 
         assert [log.attributes["jupyter.event.count"] for log in otlp_receiver.logs] == [0, 1, 2]
-        assert "accepted: 3, refused for good: 0, still waiting: 0" in result.output
+        assert "accepted: 3, rejected: 0, still waiting: 0" in result.output
         assert list((folder / "queue").iterdir()) == []
 
     def test_gives_up_where_nobody_listens(self, folder):
