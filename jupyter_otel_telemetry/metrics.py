@@ -104,7 +104,7 @@ def record_counters() -> RecordCounters:
     """Return the counters, which are the same for all that is in this process."""
     return RecordCounters(
         _Counter("jupyter.otlp.delivered", "{record}", "Log records that the receiver has accepted"),
-        _Counter("jupyter.otlp.refused", "{record}", "Log records that the receiver has refused for good"),
+        _Counter("jupyter.otlp.refused", "{record}", "Log records that the receiver has rejected"),
         _Counter("jupyter.otlp.dropped", "{record}", "Log records that are lost"),
     )
 

@@ -148,10 +148,11 @@ class TestOtherProtocols:
             ("Peer name 127.0.0.1 is not in peer certificate", "other hosts"),
             ("certificate verify failed: self-signed certificate", "set certificate_file"),
             ("[SSL: TLSV1_ALERT_NO_APPLICATION_PROTOCOL] tlsv1 alert no application protocol", "use protocol grpc"),
+            ("Received http2 header with status: 404", "use protocol http/protobuf"),
             ("Cannot check peer: missing selected ALPN property.", "use protocol http/protobuf"),
         ],
     )
-    def test_failed_handshake_names_the_remedy(self, text, remedy):
+    def test_other_side_names_the_remedy(self, text, remedy):
         """In the words of OpenSSL and of gRPC, older ones too."""
         answer = failed(OSError(text))
 

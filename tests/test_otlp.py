@@ -461,7 +461,7 @@ class TestDelivery:
         monkeypatch.setenv("OTEL_EXPORTER_OTLP_TIMEOUT", "10")
         with serving(EndlessRedirect) as server:
             handler = OTLPHandler(endpoint=server.url)
-            recording(handler)
+            recording(handler, {})
 
             assert not handler.force_flush(0.1)
             assert server.released.wait(60)

@@ -17,7 +17,7 @@ __all__ = ["MAX_BATCH_BYTES", "MAX_BATCH_RECORDS", "Entry", "entries_of", "messa
 
 MAX_BATCH_RECORDS: Final = 2048
 MAX_BATCH_BYTES: Final = 3 * 1024 * 1024
-"""gRPC receivers refuse 4 MiB by default."""
+"""gRPC receivers reject 4 MiB by default."""
 
 
 # Field 1 of ExportLogsServiceRequest, fields 2 of ResourceLogs and ScopeLogs, all of wire type 2.

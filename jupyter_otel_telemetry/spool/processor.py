@@ -159,9 +159,14 @@ class SpoolLogRecordProcessor(LogRecordProcessor):
             text = f": {error}; rejected records stay in the queue until {self._folder.rejected} can be written"
             self._trouble.failed(self._store, text, traceback=False)
         if is_first:
+<<<<<<< HEAD
             text = "%s rejects log records for good, %d to begin with (%s %s); they are kept in %s; "
             text += "further ones are counted, not logged"
             reason = (self._destination, rejected, answer.status, answer.reason, self._folder.rejected)
+=======
+            text = "%s rejects log records, %d to begin with (%s %s); %s; further ones are counted, not logged"
+            reason = (self._destination, rejected, answer.status, answer.reason, where)
+>>>>>>> w/f2
             log_trouble(lambda: _logger, logging.ERROR, text, *reason)
 
     def _tell(self, answer: Answer | None) -> None:
@@ -203,7 +208,7 @@ def _observe() -> None:
     of = SpoolLogRecordProcessor
     records = "Log records of this process that wait in the spool"
     observe_gauge("jupyter.spool.depth", "{record}", records, lambda: look(of.depth))
-    size = "Size of the spool, with what was refused, of all processes"
+    size = "Size of the spool, rejected records included, of all processes"
     observe_gauge("jupyter.spool.size", "By", size, lambda: look(of.size_bytes))
     age = "How long the oldest log record that this process is to send has been waiting"
     observe_gauge("jupyter.spool.age", "s", age, lambda: look(of.age_s))
