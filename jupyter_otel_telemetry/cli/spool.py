@@ -41,11 +41,7 @@ Look after the folder of `OTLPHandler(spool="DIR")`.
 \b
 How much waits, for how long, of which process:
     jupyter otel-telemetry spool status DIR
-<<<<<<< HEAD
-What waits, and records that were rejected for good:
-=======
 What waits, and what was rejected:
->>>>>>> w/f2
     jupyter otel-telemetry spool show DIR
     jupyter otel-telemetry spool show --rejected DIR
 Send what processes that are gone have left:
@@ -102,11 +98,7 @@ def _destination(function: Function) -> Function:
 def status(folder: Path, *, as_json: bool) -> None:
     """Show how much waits: records, bytes, the oldest, for each process.
 
-<<<<<<< HEAD
-    Records that were rejected for good are counted as they lie in the folder.
-=======
     Rejected records are counted as they lie in the folder.
->>>>>>> w/f2
     """
     found = inspection.status(_opened(folder), _tell)
     if as_json:
@@ -117,11 +109,7 @@ def status(folder: Path, *, as_json: bool) -> None:
 
 @spool.command()
 @_DIR
-<<<<<<< HEAD
-@click.option("--rejected", is_flag=True, help="Records that were rejected for good, instead of those that wait.")
-=======
 @click.option("--rejected", is_flag=True, help="Rejected records, instead of those that wait.")
->>>>>>> w/f2
 @_JSON
 def show(folder: Path, *, rejected: bool, as_json: bool) -> None:
     """Show the records that wait, the oldest of each process first."""
@@ -134,7 +122,7 @@ def show(folder: Path, *, rejected: bool, as_json: bool) -> None:
 
 @spool.command()
 @_DIR
-@click.option("--rejected", is_flag=True, help="Records that were rejected for good, each line with the reason.")
+@click.option("--rejected", is_flag=True, help="Rejected records, each line with the reason.")
 def export(folder: Path, *, rejected: bool) -> None:
     """Write the records that wait to stdout, as OTLP JSON lines, and leave them there.
 
@@ -164,15 +152,9 @@ def drain(folder: Path, *, exporter: ExporterOptions, timeout_s: float) -> None:
 @_DIR
 @_destination
 def retry_rejected(folder: Path, *, exporter: ExporterOptions, timeout_s: float) -> None:
-<<<<<<< HEAD
-    """Send the records again that were rejected for good.
-
-    Those that are rejected again are kept again. While the receiver cannot be reached, they wait with the others.
-=======
     """Send rejected records again.
 
-    Those rejected again are stored again. Where the receiver cannot be reached, they wait with the rest.
->>>>>>> w/f2
+    Those rejected again are stored again. While the receiver cannot be reached, they wait with the others.
     """
     opened = _opened(folder)
     count, problems = requeue_rejected(opened)
@@ -196,13 +178,7 @@ def _opened(folder: Path) -> SpoolFolder:
 
 def _show_status(found: dict[str, Any], console: Console) -> None:
     console.print(Text(found["folder"], "bold"), soft_wrap=True)
-<<<<<<< HEAD
-    summary = (
-        f"records waiting: {found['records']}; rejected for good: {found['rejected']}; bytes: {found['size_bytes']}"
-    )
-=======
     summary = f"records waiting: {found['records']}; rejected: {found['rejected']}; bytes: {found['size_bytes']}"
->>>>>>> w/f2
     console.print(Text(summary))
     if not found["processes"]:
         return
@@ -250,13 +226,7 @@ def _drain(folder: SpoolFolder, exporter: ExporterOptions, timeout_s: float) -> 
                     raise click.ClickException(f"{work.destination}: {answer.status} {answer.reason}; the rest waits")
     finally:
         work.close()
-<<<<<<< HEAD
         left = sum(1 for path in folder.journals() for _ in inspection.waiting(path, _tell))
-        click.echo(f"accepted: {work.accepted}, rejected for good: {work.refused}, still waiting: {left}", err=True)
-    if busy := [Journal.process_id(path) for path in folder.journals() if inspection.in_use(path, _tell)]:
-=======
-        left = sum(1 for path in folder.journals() for _ in waiting(path))
         click.echo(f"accepted: {work.accepted}, rejected: {work.refused}, still waiting: {left}", err=True)
-    if busy := [Journal.process_id(path) for path in folder.journals() if Journal.is_in_use(path)]:
->>>>>>> w/f2
+    if busy := [Journal.process_id(path) for path in folder.journals() if inspection.in_use(path, _tell)]:
         click.echo(f"what waits of processes that run, they send themselves: {', '.join(map(str, busy))}", err=True)

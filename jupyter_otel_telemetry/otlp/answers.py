@@ -82,15 +82,11 @@ _PROTOCOLS: Final = (
         "the port speaks HTTP/1.1: use protocol http/protobuf, or the receiver's port for gRPC (4317)",
     ),
     (
-<<<<<<< HEAD
-        re.compile(r"certificate is not valid for|Hostname (?:mismatch|Verif)|in peer cert", re.IGNORECASE),
-=======
         re.compile(r"http2 header with status: 40[45]"),
         "the port speaks HTTP, not gRPC: use protocol http/protobuf, or the receiver's port for gRPC (4317)",
     ),
     (
-        re.compile(r"certificate is not valid|Hostname (?:mismatch|Verif)|in peer cert", re.IGNORECASE),
->>>>>>> w/f2
+        re.compile(r"certificate is not valid for|Hostname (?:mismatch|Verif)|in peer cert", re.IGNORECASE),
         "the receiver's certificate is for other hosts: write one of them in the endpoint",
     ),
     (

@@ -196,7 +196,7 @@ class SpoolFolder:
             raise OSError(errno.ENOLCK, f"file locks do not keep other processes out here; {advice}", str(self.path))
 
     def rejected_files(self) -> list[Path]:
-        """Return the files with records that were rejected for good; raise `OSError`."""
+        """Return the files with rejected records; raise `OSError`."""
         return rejected_files(self.rejected)
 
     def journals(self) -> list[Path]:

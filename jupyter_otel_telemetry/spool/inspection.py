@@ -83,7 +83,7 @@ def _parts(entries: Iterable[Entry]) -> Iterator[list[Entry]]:
 
 
 def rejected(folder: SpoolFolder, tell: Tell) -> Iterator[Rejected]:
-    """Read the records that were rejected for good."""
+    """Read the rejected records."""
     for path in folder.rejected_files():
         try:
             for found in rejected_in(path):

@@ -86,7 +86,7 @@ class Drain:
 
 
 def requeue_rejected(folder: SpoolFolder) -> tuple[int, list[str]]:
-    """Move the records that were rejected for good back to the queue.
+    """Move the rejected records back to the queue.
 
     Returns:
         how many there were, and why others are left where they are.

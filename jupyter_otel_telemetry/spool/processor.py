@@ -159,14 +159,9 @@ class SpoolLogRecordProcessor(LogRecordProcessor):
             text = f": {error}; rejected records stay in the queue until {self._folder.rejected} can be written"
             self._trouble.failed(self._store, text, traceback=False)
         if is_first:
-<<<<<<< HEAD
-            text = "%s rejects log records for good, %d to begin with (%s %s); they are kept in %s; "
+            text = "%s rejects log records, %d to begin with (%s %s); they are stored in %s; "
             text += "further ones are counted, not logged"
             reason = (self._destination, rejected, answer.status, answer.reason, self._folder.rejected)
-=======
-            text = "%s rejects log records, %d to begin with (%s %s); %s; further ones are counted, not logged"
-            reason = (self._destination, rejected, answer.status, answer.reason, where)
->>>>>>> w/f2
             log_trouble(lambda: _logger, logging.ERROR, text, *reason)
 
     def _tell(self, answer: Answer | None) -> None:

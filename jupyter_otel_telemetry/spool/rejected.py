@@ -1,4 +1,4 @@
-"""Records that a receiver has rejected for good: kept in files of frames, with the reason, until somebody looks.
+"""Records that a receiver has rejected: kept in files of frames, with the reason, until somebody looks.
 
     rejected/<time>-<process id>-<random>.seg    frames; each group of records follows the reason it was rejected for
     rejected/<date>-<process id>.jsonl           the same as OTLP JSON lines, of earlier versions

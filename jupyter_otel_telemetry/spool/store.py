@@ -197,7 +197,7 @@ class Store(Intake):
                     self.done += len(batch.entries)
 
     def reject(self, entries: Sequence[Entry], why: dict[str, Any]) -> OSError | None:
-        """Store records of the present batch that were rejected for good.
+        """Store records of the present batch that were rejected.
 
         Returns:
             None, or the reason why they cannot be stored now; then they stay in the queue until they can.

@@ -40,21 +40,8 @@ def flush(log, timeout_s=120):
 
 
 def rejected(folder):
-<<<<<<< HEAD
     """Return the numbers of the events that were rejected, and why."""
     return rejected_in(folder)
-=======
-    """Return the numbers of the rejected events, and why."""
-    found = []
-    for path in sorted((folder / "rejected").glob("*.jsonl")):
-        for line in path.read_text().splitlines():
-            content = json.loads(line)
-            for scope in content["resourceLogs"][0]["scopeLogs"]:
-                for one in scope["logRecords"]:
-                    attributes = {pair["key"]: pair["value"] for pair in one["attributes"]}
-                    found.append((int(attributes["jupyter.event.count"]["intValue"]), content["refused"]["status"]))
-    return found
->>>>>>> w/f2
 
 
 class TestRetries:

@@ -99,11 +99,7 @@ class TestStatus:
         output = run("status", folder).stdout
         row = output.splitlines()[-1].split()
 
-<<<<<<< HEAD
-        assert "records waiting: 3; rejected for good: 0" in output
-=======
         assert "records waiting: 3; rejected: 0" in output
->>>>>>> w/f2
         assert row[1:4] == ["left", "behind", "3"]
 
     def test_in_json(self, folder):
@@ -156,16 +152,10 @@ class TestShow:
         ]
         assert counts == [0, 1, 2]
 
-<<<<<<< HEAD
     @pytest.mark.parametrize("keep", [reject, refuse])
     def test_rejected(self, folder, keep):
-        """Those that were rejected for good, by this version or an earlier one."""
+        """Rejected records only, stored by this version or an earlier one."""
         keep(folder)
-=======
-    def test_rejected(self, folder):
-        """Rejected records only."""
-        refuse(folder)
->>>>>>> w/f2
         assert run("show", folder).stdout == ""
         assert len(run("show", "--rejected", "--json", folder).stdout.splitlines()) == 3
 
@@ -248,11 +238,7 @@ class TestDrain:
         result = run("drain", folder, "--endpoint", otlp_receiver.endpoint)
 
         assert [log.attributes["jupyter.event.count"] for log in otlp_receiver.logs] == [0, 1, 2]
-<<<<<<< HEAD
-        assert "accepted: 3, rejected for good: 0, still waiting: 0" in result.output
-=======
         assert "accepted: 3, rejected: 0, still waiting: 0" in result.output
->>>>>>> w/f2
         assert list((folder / "queue").iterdir()) == []
 
     def test_gives_up_where_nobody_listens(self, folder):
