@@ -575,6 +575,8 @@ class TestVerdict:
     def test_is_that_of_jsonschema(self, dialect, keywords, events):
         """With jsonschema-rs deciding most cases, events are accepted and refused as by jsonschema alone."""
         document = {"$id": ID, "version": 1, "$schema": dialect, **keywords}
+        # The later drafts have other keywords for it, and only suggest to go on with this one, as jsonschema-rs does.
+        assume("dependencies" not in str(keywords) or "draft-0" in dialect)
         expected = [verdict_of_jsonschema(document, event) for event in events]
         assume(None not in expected)
 

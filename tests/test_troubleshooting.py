@@ -12,14 +12,6 @@ FOREIGN = (
     *("cannot pickle", "Cannot resolve", "`os._exit`", r"`\u00e9`"),
     *("events of rotated", "old events arrive", "401, 403, 404"),
 )
-    "cannot pickle",
-    "Cannot resolve",
-    "`os._exit`",
-    r"`\u00e9`",
-    "events of rotated",
-    "old events arrive",
-    "401, 403, 404",
-)
 ROWS = [row.strip("| ").partition(" | ")[0] for row in PAGE.splitlines() if row.startswith("| ")]
 MESSAGES = [row for row in ROWS if row not in ("message", "---") and not row.startswith(FOREIGN)]
 

@@ -99,3 +99,12 @@ class TestKeywords:
 
         assert is_valid({"a": "x"})
         assert not is_valid({"a": 1})
+
+
+class TestExplanations:
+    def test_that_jsonschema_cannot_make_leave_the_verdict(self):
+        """Keywords of another draft's definitions are not checked, and can be anything."""
+        draft, odd = "http://json-schema.org/draft-06/schema#", {"anyOf": [{"type": "string", "$id": []}]}
+        schema = {"$schema": draft, "properties": {"b": {"$ref": "#/$defs/x"}}, "$defs": {"x": odd}}
+
+        assert "violates a rule" in verdict(schema, {"b": 5})
