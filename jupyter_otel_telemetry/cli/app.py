@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from typing import Any
 
 import click
@@ -34,6 +35,15 @@ Let a program send to that table:
 
 class _Commands(click.Group):
     """A group whose error messages show no text that a terminal obeys: they quote files, ids and receivers."""
+
+    def main(self, *args: Any, **options: Any) -> Any:
+        """Run a command; stdout that cannot be written is an error in one line, not a traceback."""
+        try:
+            return super().main(*args, **options)
+        except OSError as error:
+            where = error.filename or "cannot write to stdout"
+            click.ClickException(printable_lines(f"{where}: {error.strerror or error}")).show()
+            sys.exit(1)
 
     def invoke(self, ctx: click.Context) -> Any:
         """Invoke a command."""
