@@ -87,6 +87,18 @@ class TestOptions:
         with pytest.raises(ValueError, match=f"OTelTelemetry has no option '{name}'; {re.escape(hint)}"):
             configured(**{name: ["x"]})
 
+    @pytest.mark.parametrize("section", ["OtelTelemetry", "OTelTelemtry", "OTLPTelemetry"])
+    def test_misspelt_section_is_refused(self, section):
+        """Its `allowed_schemas` would have no effect, and everything would leave."""
+        with pytest.raises(ValueError, match=f"section '{section}'; did you mean 'OTelTelemetry'"):
+            extension.OTelTelemetry(config=Config({section: {"allowed_schemas": []}}))
+
+    def test_other_sections_are_not_its_business(self):
+        """Those of the server and of other extensions."""
+        config = Config({"ServerApp": {"port": 1}, "EventLogger": {"handlers": []}, "LabTelemetry": {"a": 1}})
+
+        assert extension.OTelTelemetry(config=config).allowed_schemas is None
+
     @pytest.mark.parametrize(
         "options, message",
         [

@@ -164,12 +164,7 @@ def demo(output: Path | None) -> None:
             raise click.ClickException(f"cannot write to {folder}: {error.strerror or error}") from error
     if not outcome.is_complete:
         raise click.ClickException(f"{outcome}; with --output you can look at both sides")
-    try:
-        print_report(lambda console: _Report(outcome, output, console).show())
-    except BrokenPipeError:
-        raise  # its reader has left, which click takes quietly
-    except OSError as error:
-        raise click.ClickException(f"cannot write to stdout: {error.strerror}") from error
+    print_report(lambda console: _Report(outcome, output, console).show())
 
 
 @contextmanager

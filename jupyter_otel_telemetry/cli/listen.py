@@ -44,6 +44,8 @@ A development tool: everybody who reaches the port can send, and nothing is stor
 )
 def listen(host: str, port: int, max_body_mib: int, *, as_json: bool) -> None:
     """Receive until Ctrl-C, SIGTERM, or whoever reads stdout is gone."""
+    if sys.stdout is None:  # the shell's >&-; a socket could take its file descriptor
+        raise click.ClickException("cannot write to stdout: it is closed")
     # SIGINT too: a script's shell has it ignored for what it runs in the background.
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, signal.default_int_handler)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import errno
 import json
 import os
 import sys
@@ -66,17 +65,22 @@ class Commands(click.Group):
     Error messages show no text that a terminal obeys: they quote files, ids and receivers.
     """
 
+    def main(self, *args: Any, **options: Any) -> Any:
+        """Run a command; stdout that cannot be written is an error in one line, not a traceback."""
+        try:
+            return super().main(*args, **options)
+        except OSError as error:
+            # Python writes the rest of its buffer at exit, and would complain once more.
+            with suppress(OSError, ValueError):
+                os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+            where = error.filename or "cannot write to stdout"
+            click.ClickException(printable_lines(f"{where}: {error.strerror or error}")).show()
+            sys.exit(1)
+
     def invoke(self, ctx: click.Context) -> Any:
         """Run a command."""
         try:
             return super().invoke(ctx)
-        except OSError as error:
-            if error.errno == errno.EPIPE:  # which click ends quietly
-                raise
-            # Python writes the rest of its buffer at exit, and would complain once more.
-            with suppress(OSError, ValueError):
-                os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-            raise click.ClickException(printable_lines(str(error))) from error
         except click.ClickException as error:
             vars(error)["message"] = printable_lines(error.message)  # Final by type only
             raise

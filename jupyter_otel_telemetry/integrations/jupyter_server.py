@@ -19,6 +19,7 @@ from traitlets.config import LoggingConfigurable
 from jupyter_otel_telemetry.events.origin import through_events_api
 from jupyter_otel_telemetry.export.handler import OTLPHandler
 from jupyter_otel_telemetry.export.resource import IDENTITIES, hub_identity
+from jupyter_otel_telemetry.options import suggestion
 from jupyter_otel_telemetry.privacy.pseudonyms import Pseudonymizer, find_pseudonym_key
 from jupyter_otel_telemetry.traits import SecretText
 
@@ -36,6 +37,7 @@ _HANDLER: Final = (
     *("service_name", "allowed_schemas", "pseudonym_key", "pseudonym_key_file", "spool"),
 )
 _MAX_EARLY: Final = 10_000
+_CLOSE: Final = 0.85  # of two names of sections: a letter or two differ
 
 
 class _Headers(TraitType[Any, Any]):
@@ -170,13 +172,15 @@ class OTelTelemetry(LoggingConfigurable):
 
     def __init__(self, **kwargs: Any) -> None:
         super().__init__(**kwargs)
-        # traitlets only warns, and an allowed_schemas that is misspelt would let everything leave.
-        known = self.trait_names(config=True)
+        # traitlets ignores these at most with a warning, and an allowed_schemas in vain would let everything leave.
+        own, known = type(self).__name__, self.trait_names(config=True)
+        for section in self.config:
+            if section != own and get_close_matches(section.lower(), [own.lower()], 1, _CLOSE):
+                raise ValueError(f"the configuration has a section {section!r}; did you mean {own!r}?")
         for name in self._find_my_config(self.config):
             if name not in known:
-                close = get_close_matches(name, known, 1)
-                hint = f"did you mean {close[0]!r}?" if close else f"known are {', '.join(sorted(known))}"
-                raise ValueError(f"{type(self).__name__} has no option {name!r}; {hint}")
+                hint = suggestion(name, known) or f"; known are {', '.join(sorted(known))}"
+                raise ValueError(f"{own} has no option {name!r}{hint}")
 
     def build_handler(self) -> OTLPHandler:
         """Build the handler that these options describe.

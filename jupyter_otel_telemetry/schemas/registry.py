@@ -66,13 +66,26 @@ class Schemas(Mapping[Key, Schema]):
 
     def __init__(self, schemas: Mapping[Key, Schema], earlier: Schemas | None = None) -> None:
         self._schemas = schemas
-        self._pins: Pins = pin(schemas, earlier._pins if earlier else {})  # noqa: SLF001 - of the same class
         self._compiled: dict[Key, CompiledSchema] = {}
-        if earlier is not None:
-            new_ids = {schema_id for schema_id, _ in schemas.keys() - earlier.keys()}
-            for key, compiled in earlier._compiled.copy().items():  # noqa: SLF001 - of the same class
-                if new_ids.isdisjoint(compiled.reached_ids):
-                    self._compiled[key] = compiled
+        self._referrers: set[Key] = set()  # those of the compiled ones that depend on others
+        new = schemas.keys() - (earlier or {}).keys()
+        if earlier is None:
+            self._pins, self._unpinned = pin(schemas, {}, new)
+        else:
+            self._continue(earlier, new)
+
+    def _continue(self, earlier: Schemas, new: AbstractSet[Key]) -> None:
+        """Keep the pins of earlier schemas, and what was compiled of them, unless it depends on a new one."""
+        before = vars(earlier)
+        self._pins, self._unpinned = pin(self._schemas, before["_pins"], new | before["_unpinned"])
+        # In this order, since another thread may be compiling.
+        self._compiled, self._referrers = before["_compiled"].copy(), before["_referrers"].copy()
+        new_ids = {schema_id for schema_id, _ in new}
+        for key in list(self._referrers):
+            found = self._compiled.get(key)
+            if found is None or not new_ids.isdisjoint(found.reached_ids):
+                self._compiled.pop(key, None)
+                self._referrers.discard(key)
 
     def __getitem__(self, key: Key) -> Schema:
         return self._schemas[key]
@@ -100,7 +113,10 @@ class Schemas(Mapping[Key, Schema]):
             schema = self._schemas.get(key)
             if schema is None:
                 raise SchemaNotRegistered(*key, self._schemas)
-            found = self._compiled[key] = _compiled(schema, self._schemas, self._pins)
+            found = _compiled(schema, self._schemas, self._pins)
+            if found.reached_ids:
+                self._referrers.add(key)  # first, see _continue
+            self._compiled[key] = found
         return found
 
     def adopt(self, compiled: CompiledSchema | None) -> None:

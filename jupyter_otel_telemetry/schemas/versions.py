@@ -43,19 +43,27 @@ def version_order(version: str) -> tuple[Any, ...]:
     return [*order, (_END, 0, "")], version
 
 
-def pin(schemas: Mapping[Key, Schema], earlier: Pins) -> Pins:
-    """Pin every reference that is not pinned yet and whose target is registered."""
+def pin(schemas: Mapping[Key, Schema], earlier: Pins, keys: Iterable[Key]) -> tuple[Pins, set[Key]]:
+    """Pin the references of some schemas, as far as their targets are registered.
+
+    Args:
+        schemas: all that are registered.
+        earlier: the pins so far, which stay.
+        keys: of the schemas that are new, or have references that are not pinned yet.
+
+    Returns:
+        All pins, and the keys of the schemas of which a reference is still not pinned.
+
+    """
+    referrers = [schemas[key] for key in keys if schemas[key].references]
+    if not referrers:
+        return earlier, set()
     versions = _versions(schemas.values())
-    pins: Pins = {}
-    for key, schema in schemas.items():
-        known = earlier.get(key, {})
-        found = {
-            target: of_target[-1].key
-            for target in schema.references
-            if target not in known and (of_target := _of(target, versions))
-        }
-        pins[key] = {**known, **found} if found else known
-    return pins
+    pins = dict(earlier)
+    for schema in referrers:
+        found = {target: of_target[-1].key for target in schema.references if (of_target := _of(target, versions))}
+        pins[schema.key] = found | earlier.get(schema.key, {})
+    return pins, {schema.key for schema in referrers if len(pins[schema.key]) < len(schema.references)}
 
 
 def needed_schemas(schema: Schema, schemas: Mapping[Key, Schema], pins: Pins) -> dict[str, Schema]:
@@ -74,7 +82,7 @@ def needed_schemas(schema: Schema, schemas: Mapping[Key, Schema], pins: Pins) ->
         for target in wanted_by.references:
             if target in needed or schema.id in (target, f"{target}#"):
                 continue
-            key = pins[wanted_by.key].get(target)
+            key = pins.get(wanted_by.key, {}).get(target)
             if key is None:
                 raise SchemaNotRegistered(target, None, schemas, wanted_by.id)
             needed[target] = schemas[key]
@@ -86,6 +94,8 @@ def other_versions(
     schema: Schema, needed: Mapping[str, Schema], schemas: Mapping[Key, Schema]
 ) -> dict[str, list[Schema]]:
     """Collect all further versions that references reach, also through each other, by the URI in the `$ref`."""
+    if not schema.references:
+        return {}
     versions = _versions(schemas.values())
     own = {id(schema), *map(id, needed.values())}
     found: dict[str, list[Schema]] = {}

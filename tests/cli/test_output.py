@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import re
+import subprocess
+import sys
 import tempfile
 from pathlib import Path
 
@@ -133,3 +135,14 @@ class TestDemo:
 
         assert "0 lost" in output
         assert not OBEYED.search(output)
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="Linux only")
+@pytest.mark.parametrize("arguments", [["--help"], ["--version"], ["explain", "--help"], ["explain", "--json"]])
+def test_full_disk_is_one_line(arguments):
+    """Whatever is printed."""
+    with Path("/dev/full").open("w") as full:
+        command = [sys.executable, "-m", "jupyter_otel_telemetry.cli", *arguments]
+        done = subprocess.run(command, check=False, stdout=full, stderr=subprocess.PIPE, text=True, timeout=120)
+
+    assert (done.returncode, done.stderr) == (1, "Error: cannot write to stdout: No space left on device\n")

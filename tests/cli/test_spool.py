@@ -193,7 +193,7 @@ class TestBadDisks:
                 check=False,
             )
 
-        assert (result.returncode, result.stderr) == (1, "Error: [Errno 28] No space left on device\n")
+        assert (result.returncode, result.stderr) == (1, "Error: cannot write to stdout: No space left on device\n")
 
     def test_closed_pipe_ends_a_command_quietly(self, folder):
         """As of `head`."""

@@ -63,7 +63,7 @@ class TestEvents:
 
 MISTAKES = {
     "endpoint='collector:4318'": "OTLPHandler: endpoint 'collector:4318' is",
-    "protocol='http/json'": "OTLPHandler: protocol 'http/json' is unknown; use one of",
+    "protocol='http/json'": "OTLPHandler: protocol 'http/json' is not supported; use one of",
     "spool='/proc/events'": "OTLPHandler: spool folder /proc/events cannot be used: No such file or directory",
     f"allowed_schemas={{{SERVER_ACTION!r}: {{'withheld_properties': ['user_name']}}}}": (
         f"OTLPHandler allowed_schemas['{SERVER_ACTION}'] withheld_properties names 'user_name', "
@@ -122,9 +122,9 @@ class TestLogLines:
         """With time, level and logger."""
         hub = run_hub(CONFIG.replace("OTLPHandler()", f"OTLPHandler(spool={str(tmp_path / 'events')!r})"), NOWHERE)
         hub.start_server()
-        hub.wait_until(lambda: self.line(hub, "records wait in"), "the outage is told")
+        hub.wait_until(lambda: self.line(hub, "that wait in"), "the outage is told")
 
-        line = self.line(hub, "records wait in")
+        line = self.line(hub, "that wait in")
         assert re.match(r"\[E \d{4}-\d\d-\d\d [\d:.]+ jupyter_otel_telemetry\.\S+ \w+:\d+\] ", line)
 
 
