@@ -185,7 +185,8 @@ def _resolved(value: Any) -> Any:
         try:
             return BaseConfigurator({}).resolve(value[len(_EXTERNAL) :])
         except ValueError:
-            raise ValueError(f"{value} names nothing that can be imported; write ext://sys.stdout") from None
+            name = value[len(_EXTERNAL) :]
+            raise ValueError(f"{name} cannot be imported; write, for instance, sys.stdout behind ext:") from None
     if isinstance(value, dict):
         return {name: _resolved(item) for name, item in value.items()}
     if isinstance(value, list):

@@ -32,6 +32,7 @@ ATTRIBUTES = {
     "jupyter.event.empty": "",
     "jupyter.schema.id": ID,
     "jupyter.schema.version": "1",
+    "jupyter.sequence": 1,
 }
 
 
@@ -92,7 +93,7 @@ class TestCollector:
 
         good = [log.attributes["jupyter.event.good"] for log in arrived if "jupyter.event.good" in log.attributes]
         assert sorted(good) == list(range(len(hostile)))
-        assert max(len(log.attributes) for log in arrived) == 303
+        assert max(len(log.attributes) for log in arrived) == 304
 
     def test_ten_thousand_events_arrive_once_each(self, collector, handler, log):
         """In batches, with flushes between, as a queue of 2,048 demands."""

@@ -120,7 +120,7 @@ class TestHandlers:
             ),
             ([{"class": "logging.FileHandler"}], "cannot build logging.FileHandler: its argument 'filename' is miss"),
             ([{"class": "logging.NullHandler", "level": "LOUD"}], "level is unknown; write DEBUG, INFO"),
-            ([{"class": "logging.StreamHandler", "stream": "ext://sys.stdot"}], "Cannot resolve 'sys.stdot'"),
+            ([{"class": "logging.StreamHandler", "stream": "ext://sys.stdot"}], "sys.stdot cannot be imported"),
             ([{"class": "jupyter_otel_telemetry.OTLPHandler", "endpoint": "x"}], "endpoint is not a URL"),
         ],
     )
