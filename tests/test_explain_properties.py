@@ -5,6 +5,7 @@ import logging
 import pickle
 from itertools import product
 
+import pytest
 from builders import ID
 from hypothesis import given
 from hypothesis import strategies as st
@@ -15,7 +16,8 @@ from opentelemetry.sdk._logs.export import InMemoryLogRecordExporter, SimpleLogR
 from test_privacy_properties import cases, examples, rewrapped
 
 from jupyter_otel_telemetry import EventLog, OTLPHandler
-from jupyter_otel_telemetry.spool.journal import Journal, waiting
+from jupyter_otel_telemetry.spool.inspection import waiting
+from jupyter_otel_telemetry.spool.journal import Journal
 
 ENTRY = "https://example.org/*"
 KEY = {"pseudonym_key": "k" * 32}
@@ -61,7 +63,7 @@ class Destinations:
             self.file.getvalue(),
             encoded(self._memory),
             encoded(self._other_process) + repr(self.filtered),
-            repr([entry.record for entry in waiting(journal)]),
+            repr([entry.record for entry in waiting(journal, pytest.fail)]),
         ]
 
 

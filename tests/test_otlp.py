@@ -183,7 +183,7 @@ class TestArguments:
             ({"headers": ["a"]}, "headers must be a mapping"),
             ({"allowed_schemas": ID}, "must be a list of schema ids: write"),
             ({"allowed_schemas": {ID: {"withheld_properties": "x"}}}, r"a list of texts, not 'x'; write \['x'\]"),
-            ({"level": "LOUD"}, "Unknown level"),
+            ({"level": "LOUD"}, "level is unknown; write DEBUG"),
             ({"logger_provider": LoggerProvider(), "endpoint": "http://x"}, "with logger_provider nothing is built"),
         ],
     )
