@@ -164,6 +164,11 @@ def bare_attributes() -> dict[str, Any]:
 def bare_sdk() -> Contender:
     """Return the floor: the SDK alone, with the attributes and the body that an event of ours leaves with."""
     built = provider()
+    return Contender("OTel SDK, bare Logger.emit of the same record", bare_emit(built), built.force_flush)
+
+
+def bare_emit(built: LoggerProvider) -> Callable[[], None]:
+    """Return a function that emits such a record."""
     logger, attributes = built.get_logger("bare"), bare_attributes()
 
     def emit() -> None:
@@ -176,7 +181,7 @@ def bare_sdk() -> Contender:
             attributes=attributes,
         )
 
-    return Contender("OTel SDK, bare Logger.emit of the same record", emit, built.force_flush)
+    return emit
 
 
 def contenders(folder: Path) -> dict[str, Contender]:

@@ -16,8 +16,7 @@ import time
 import warnings
 from typing import TYPE_CHECKING
 
-from compare import EVENT, ID, SCHEMA, bare_attributes
-from opentelemetry._logs import SeverityNumber
+from compare import EVENT, ID, SCHEMA, bare_emit
 from opentelemetry.exporter.otlp.proto.http._log_exporter import OTLPLogExporter
 from opentelemetry.instrumentation.logging.handler import LoggingHandler
 from opentelemetry.sdk._logs import LoggerProvider
@@ -48,19 +47,7 @@ def contender(name: str, endpoint: str, folder: str) -> tuple[Callable[[], objec
         return lambda: log.record_event(ID, 1, EVENT), lambda: handler.force_flush(300)
     provider = sdk_provider(endpoint)
     if name == "OTel SDK alone":
-        logger, attributes = provider.get_logger("bare"), bare_attributes()
-
-        def emit() -> None:
-            logger.emit(
-                timestamp=time.time_ns(),
-                severity_number=SeverityNumber.INFO,
-                severity_text="INFO",
-                event_name=ID,
-                body="Server action action=start username=ada servers=3",
-                attributes=attributes,
-            )
-
-        return emit, provider.force_flush
+        return bare_emit(provider), provider.force_flush
     from jupyter_events import EventLogger
 
     events = EventLogger()

@@ -118,6 +118,10 @@ class TestOTLPJSONFormatter:
 
         assert written(record) == sent(record)
 
+    def test_keeps_a_record_whose_arguments_do_not_fit(self):
+        """As lines for people do."""
+        assert written(logging.LogRecord("app", 40, "", 0, "%d left", ("ada",), None))["body"] == "%d left"
+
     def test_carries_what_json_has_no_number_for(self):
         """As protobuf's JSON does."""
         value = written(recorded({"x": math.nan}))["attributes"]["jupyter.event.x"]

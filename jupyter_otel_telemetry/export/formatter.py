@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import itertools
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -19,7 +20,7 @@ from jupyter_otel_telemetry.export.mapping import numbered, otel_record
 from jupyter_otel_telemetry.export.pipeline import record_limits
 from jupyter_otel_telemetry.export.resource import process_resource, program_resource
 from jupyter_otel_telemetry.forks import after_fork_in_child
-from jupyter_otel_telemetry.jsondata import json_bytes
+from jupyter_otel_telemetry.jsondata import json_bytes, object_text
 from jupyter_otel_telemetry.names import SCOPE_NAME
 from jupyter_otel_telemetry.otlp.encoding import encode_record, encode_resource, encode_scope
 from jupyter_otel_telemetry.otlp.otlpjson import to_json
@@ -90,4 +91,9 @@ class _Translator(LoggingHandler):
     """OpenTelemetry's handler, which translates ordinary records as `OTLPHandler` does, and sends nothing."""
 
     def translate(self, record: logging.LogRecord) -> LogRecord:
-        return self._translate(record)
+        try:
+            return self._translate(record)
+        except Exception:  # noqa: BLE001 - arguments that do not fit the message, or an object whose text cannot be made
+            plain = copy.copy(record)
+            plain.msg, plain.args = object_text(record.msg), ()
+            return self._translate(plain)
