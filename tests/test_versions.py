@@ -241,3 +241,16 @@ class TestAnySchemas:
 def register(log, document):
     with suppress(ValueError, jsonschema.SchemaError):
         log.register_schema(document)
+
+
+class TestReferenceReachedThroughAnotherVersion:
+    def test_flags_what_the_pinned_version_flags(self, event_log):
+        """A place in a schema to which a later version of a third one leads back."""
+        event_log.register_schema({"$id": "name", "version": 1, "definitions": {"d": {"pii": True}}})
+        event_log.register_schema({"$id": "user", "version": 1, "properties": {"b": {"$ref": "name#/definitions/d"}}})
+        properties = {"a": {"$ref": "user"}, "b": {"$ref": "name"}}
+        event_log.register_schema({"$id": "action", "version": 1, "properties": properties})
+        later = {"properties": {"a": {"$ref": "user"}}, "definitions": {"d": {}}}
+        event_log.register_schema({"$id": "name", "version": 2, **later})
+
+        assert event_log.record_event("action", 1, {"a": {"b": "ada"}}) == {"a": {"b": None}}

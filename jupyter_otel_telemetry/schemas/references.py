@@ -93,12 +93,13 @@ class SchemaDocuments:
             return resolver
 
     def other_targets(self, reference: str, resolver: Resolver[Any]) -> list[tuple[Any, Resolver[Any]]] | None:
-        """Return what a reference reaches in other versions, or None if it reaches no registered schema by its id."""
+        """Return what a reference reaches in every version, or None if it reaches no registered schema by its id."""
         uri, fragment = urldefrag(urljoin(resolver._base_uri, reference))  # noqa: SLF001 - has no public name
         if reference.startswith("#") or uri not in self._others:
             return None
         targets = []
-        for _, registry in self._others[uri]:
+        # Also in the pinned one: the resolver may be that of another version, which the reference was reached through.
+        for registry in (self.registry, *(registry for _, registry in self._others[uri])):
             with suppress(Unresolvable, AttributeError, TypeError, ValueError):  # not every version has the place
                 found = registry.resolver(uri).lookup(f"#{fragment}")
                 targets.append((found.contents, found.resolver))
@@ -147,7 +148,11 @@ def _check_references(document: Document, registry: Registry[Any]) -> None:
 
 def _unresolved(document: Document, registry: Registry[Any]) -> Iterator[str]:
     checked = set(map(id, subschemas(document)))  # with the document
+    seen: set[tuple[str, str]] = set()
     for path, base, reference in _references(document):
+        if (base, reference) in seen:
+            continue
+        seen.add((base, reference))
         try:
             target = registry.resolver(base).lookup(reference).contents
             if id(target) not in checked:
