@@ -98,7 +98,7 @@ class SchemaDocuments:
         if reference.startswith("#") or uri not in self._others:
             return None
         targets = []
-        # Also in the pinned one: the resolver may be that of another version, which the reference was reached through.
+        # Also in the pinned one: the resolver may be that of another version through which the reference was reached.
         for registry in (self.registry, *(registry for _, registry in self._others[uri])):
             with suppress(Unresolvable, AttributeError, TypeError, ValueError):  # not every version has the place
                 found = registry.resolver(uri).lookup(f"#{fragment}")
