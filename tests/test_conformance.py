@@ -137,7 +137,10 @@ class TestRegistration:
         """Those of the listed exceptions aside, and the one that names a property like our envelope."""
         for case in cases:
             if not case.is_excepted() and "Javascript object property names" not in case.description:
-                event_log.register_schema({"$id": "https://example.org/x", **case.document, "version": str(id(case))})
+                schema = {"$id": "https://example.org/x", **case.document, "version": str(id(case))}
+                event_log.register_schema(schema)
+
+                assert (schema["$id"], schema["version"]) in event_log.schemas
 
 
 class TestVerdict:

@@ -20,13 +20,11 @@ FLAGGED = {"type": "string", "pii": True}
 UNHURRIED = settings(deadline=None, suppress_health_check=[HealthCheck.too_slow])
 
 
-def refused(match, **keywords):
-    with pytest.raises(ValueError, match=match):
+def refusal(**keywords):
+    """Return the text with which a schema is refused."""
+    with pytest.raises(ValueError) as refused:  # noqa: PT011 - the tests look at its text
         EventLog().register_schema(schema(**keywords))
-
-
-def taken(**keywords):
-    EventLog().register_schema(schema(**keywords))
+    return str(refused.value)
 
 
 class TestAnnotations:
@@ -34,24 +32,26 @@ class TestAnnotations:
     @pytest.mark.parametrize("value", [True, False])
     def test_near_pii_are_refused(self, key, value):
         """With the place and what was meant."""
-        refused(f"at /properties/a/{key}: did you mean pii?", properties={"a": {key: value}})
+        assert f"at /properties/a/{key}: did you mean pii?" in refusal(properties={"a": {key: value}})
 
     @pytest.mark.parametrize("key", ["category", "Categories", "catgories", "catagories", "categorys", "categorie"])
     def test_near_categories_are_refused(self, key):
         """Also where the value is one text."""
         for value in (["user-identifier"], "user-identifier"):
-            refused(f"at /items/{key}: did you mean categories?", items={key: value})
+            assert f"at /items/{key}: did you mean categories?" in refusal(items={key: value})
 
     @pytest.mark.parametrize("key", ["Otel", "otell", "otl", "oetl", "OTEL"])
     def test_near_otel_are_refused(self, key):
         """At the top and on a property."""
-        refused(f"at /{key}: did you mean otel?", **{key: {"event_name": "a"}})
-        refused(f"at /properties/a/{key}: did you mean otel?", properties={"a": {key: {"attribute": "user.name"}}})
+        assert f"at /{key}: did you mean otel?" in refusal(**{key: {"event_name": "a"}})
+        assert f"at /properties/a/{key}: did you mean otel?" in refusal(
+            properties={"a": {key: {"attribute": "user.name"}}}
+        )
 
     @pytest.mark.parametrize("keyword", ["definitions", "patternProperties", "$defs", "dependentSchemas"])
     def test_are_found_wherever_a_subschema_is(self, keyword):
         """In every keyword that holds some."""
-        refused(f"at /{keyword.replace('$', '.')}/x/Pii: did you mean pii", **{keyword: {"x": {"Pii": True}}})
+        assert f"at /{keyword}/x/Pii: did you mean pii?" in refusal(**{keyword: {"x": {"Pii": True}}})
 
     @UNHURRIED
     @given(st.sampled_from(["pii", "categories", "otel"]), st.data())
@@ -63,17 +63,21 @@ class TestAnnotations:
         key = data.draw(st.sampled_from([head + letter + tail, head + tail[1:], head + letter + tail[1:]]))
         value = {"pii": True, "categories": ["a"], "otel": {"event_name": "a"}}[word]
         if key != word:
-            refused(f"did you mean {word}", **{key: value})
+            assert f"did you mean {word}?" in refusal(**{key: value})
 
     @pytest.mark.parametrize("name, value", [("pii", True), ("PII", False), ("categories", True)])
     @pytest.mark.parametrize("keyword", ["properties", "patternProperties", "definitions"])
     def test_as_names_of_properties_are_refused(self, keyword, name, value):
         """`pii: true` directly below `properties` flags nothing."""
-        refused(f"at /{keyword}/{name}: {name} is an annotation, and here the name", **{keyword: {name: value}})
+        assert f"at /{keyword}/{name}: {name} is an annotation, and here the name" in refusal(
+            **{keyword: {name: value}}
+        )
 
     def test_otel_as_name_of_a_property_is_refused(self):
         """With nothing but annotations in it."""
-        refused("at /properties/otel: otel is an annotation", properties={"otel": {"attribute": "user.name"}})
+        assert "at /properties/otel: otel is an annotation" in refusal(
+            properties={"otel": {"attribute": "user.name"}}
+        )
 
 
 class TestPlaces:
@@ -92,10 +96,10 @@ class TestPlaces:
     @pytest.mark.parametrize("below", [FLAGGED, {"categories": ["a"]}, {"otel": {"attribute": "a.b"}}, {"$ref": "x"}])
     def test_below_a_misspelt_keyword_is_refused(self, keyword, meant, below):
         """A flag, an attribute, or a reference, which may lead to a flag."""
-        refused(
-            f"at /{keyword}/email/.* has no effect below '{keyword}'; did you mean {meant}",
-            **{keyword: {"email": below}},
-        )
+        text = refusal(**{keyword: {"email": below}})
+
+        assert f"at /{keyword}/email/" in text
+        assert f" has no effect below '{keyword}'; did you mean {meant}?" in text
 
     @pytest.mark.parametrize(
         "keyword, meant",
@@ -103,31 +107,30 @@ class TestPlaces:
     )
     def test_below_a_misspelt_keyword_that_holds_one_schema_is_refused(self, keyword, meant):
         """Nested ones too."""
-        refused(
-            f"at /properties/a/{keyword}/pii: pii has no effect below '{keyword}'; did you mean {meant}?",
-            properties={"a": {keyword: FLAGGED}},
-        )
+        text = refusal(properties={"a": {keyword: FLAGGED}})
+
+        assert f"at /properties/a/{keyword}/pii: pii has no effect below '{keyword}'; did you mean {meant}?" in text
 
     @pytest.mark.parametrize("keyword", ["fields", "attributes", "extends", "metadata"])
     def test_below_what_is_no_keyword_is_refused(self, keyword):
         """With the keywords that there are."""
-        refused("which JSON Schema does not know; use properties", **{keyword: {"email": FLAGGED}})
-        refused("which JSON Schema does not know", **{keyword: [{"deep": {"Pii": True}}]})
+        assert "which JSON Schema does not know; use properties" in refusal(**{keyword: {"email": FLAGGED}})
+        assert "which JSON Schema does not know" in refusal(**{keyword: [{"deep": {"Pii": True}}]})
 
     def test_that_yaml_1_1_would_have_understood_is_found_too(self):
         """`pii: yes` is text in YAML 1.2."""
-        refused("no effect below 'fields'", fields={"email": {"pii": "yes"}})
+        assert "no effect below 'fields'" in refusal(fields={"email": {"pii": "yes"}})
 
     def test_of_a_known_keyword_with_the_wrong_kind_of_value_is_refused(self):
         """Draft 7 knows no prefixItems, so its meta-schema does not object."""
-        refused("no effect below 'prefixItems'", prefixItems={"a": FLAGGED})
+        assert "no effect below 'prefixItems'" in refusal(prefixItems={"a": FLAGGED})
 
     @pytest.mark.parametrize("key", ["ref", "$Ref", "$reff", "$rf"])
     def test_of_a_misspelt_reference_is_refused(self, key):
         """What it was to lead to may be flagged."""
-        refused(
-            r"did you mean \$ref\?", properties={"a": {key: "#/definitions/email"}}, definitions={"email": FLAGGED}
-        )
+        text = refusal(properties={"a": {key: "#/definitions/email"}}, definitions={"email": FLAGGED})
+
+        assert "did you mean $ref?" in text
 
     def test_to_which_a_reference_leads_is_taken(self, event_log):
         """Definitions may stand anywhere, and count."""
@@ -160,7 +163,10 @@ class TestHarmless:
     )
     def test_keywords_and_names_pass(self, keywords):
         """Nothing is lost by them."""
-        taken(**keywords)
+        log = EventLog()
+        log.register_schema(schema(**keywords))
+
+        assert len(log.schemas) == 1
 
     @UNHURRIED
     @given(st.dictionaries(st.text("abcdefg-", min_size=5), st.integers() | st.text("abc#/") | st.lists(st.text())))

@@ -7,6 +7,7 @@ import json
 import locale
 import logging
 import re
+from abc import ABC, abstractmethod
 from functools import lru_cache
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -34,7 +35,7 @@ def is_utf8(encoding: str) -> bool:
         return False
 
 
-class LineFormatter(logging.Formatter):
+class LineFormatter(logging.Formatter, ABC):
     """Base of formatters that write one JSON object a line, valid UTF-8 in every locale.
 
     A handler without `encoding` opens its file in the encoding of the locale. Where that is not UTF-8, it could lose
@@ -54,9 +55,9 @@ class LineFormatter(logging.Formatter):
             line = _NOT_ASCII.sub(lambda characters: json.dumps(characters[0])[1:-1], line)
         return line
 
+    @abstractmethod
     def line(self, record: logging.LogRecord) -> str:
         """Return the line of a record in Unicode."""
-        raise NotImplementedError
 
 
 class JSONLinesFormatter(LineFormatter):

@@ -118,64 +118,66 @@ def due(operations):
     return returned - {number for note in notes if note.what == "accepted" for number in note.numbers}
 
 
+def crashes(folder, workload, durability, crash):
+    """Yield operations of a workload up to a random moment, and the folder that a crash then leaves.
+
+    `crash(operations, chance)` returns the state of the disk.
+    """
+    chance = random.Random(SEED + workload)
+    base, after = folder / "base", folder / "after"
+    base.mkdir()
+    recorder = Workload(base, chance, durability).run(steps=25)
+    for _ in range(STATES // WORKLOADS):
+        operations = recorder.operations[: chance.randrange(len(recorder.operations) + 1)]
+        after.mkdir()
+        lay_out(crash(operations, chance), recorder.folders, after)
+        yield operations, after / "spool"
+        shutil.rmtree(after)
+
+
+def killed(operations, chance):
+    """Return what the system has when a process is killed: everything, but for the rest of a write."""
+    last = operations[-1:]
+    if isinstance(last[:1] and last[0], Write):
+        cut = chance.randrange(len(last[0].data) + 1)
+        operations[-1] = Write(last[0].file, last[0].offset, last[0].data[:cut])
+    return state(operations, chance, 1)
+
+
 class TestPower:
     @pytest.mark.parametrize("workload", range(WORKLOADS))
     def test_loses_no_record_that_was_returned(self, tmp_path, workload):
         """And never refuses to start, and never makes a record up."""
-        chance = random.Random(SEED + workload)
-        base = tmp_path / "base"
-        base.mkdir()
-        recorder = Workload(base, chance, "power").run(steps=25)
-        for number in range(STATES // WORKLOADS):
-            operations = recorder.operations[: chance.randrange(len(recorder.operations) + 1)]
-            after = tmp_path / "after"
-            after.mkdir()
-            lay_out(state(operations, chance, chance.choice([0, 0, 0.3, 0.7, 1])), recorder.folders, after)
-            found = found_in(after / "spool")
+
+        def crash(operations, chance):
+            return state(operations, chance, chance.choice([0, 0, 0.3, 0.7, 1]))
+
+        for operations, path in crashes(tmp_path, workload, "power", crash):
+            found = found_in(path)
             whole = {number for number, copies in found.items() if any(one == _like(one) for one in copies)}
 
-            assert due(operations) <= whole, f"state {number}"
-            shutil.rmtree(after)
+            assert due(operations) <= whole
 
 
 class TestProcess:
     @pytest.mark.parametrize("workload", range(WORKLOADS // 4))
     def test_that_is_killed_loses_no_record_that_was_returned(self, tmp_path, workload):
         """Even in the middle of a write."""
-        chance = random.Random(SEED + workload)
-        base = tmp_path / "base"
-        base.mkdir()
-        recorder = Workload(base, chance, "process").run(steps=25)
-        for _ in range(STATES // WORKLOADS):
-            operations = recorder.operations[: chance.randrange(len(recorder.operations) + 1)]
-            after = tmp_path / "after"
-            after.mkdir()
-            last = operations[-1:]
-            if isinstance(last[:1] and last[0], Write):
-                cut = chance.randrange(len(last[0].data) + 1)
-                operations[-1] = Write(last[0].file, last[0].offset, last[0].data[:cut])
-            lay_out(state(operations, chance, 1), recorder.folders, after)
-
-            assert due(operations) <= found_in(after / "spool").keys()
-            shutil.rmtree(after)
+        for operations, path in crashes(tmp_path, workload, "process", killed):
+            assert due(operations) <= found_in(path).keys()
 
     @pytest.mark.parametrize("workload", range(WORKLOADS // 4))
     def test_without_power_starts_again(self, tmp_path, workload):
         """What had not been written by the system is lost; nothing is made up."""
-        chance = random.Random(SEED + workload)
-        base = tmp_path / "base"
-        base.mkdir()
-        recorder = Workload(base, chance, "process").run(steps=25)
-        for _ in range(STATES // WORKLOADS):
-            operations = recorder.operations[: chance.randrange(len(recorder.operations) + 1)]
-            after = tmp_path / "after"
-            after.mkdir()
-            lay_out(state(operations, chance, chance.random()), recorder.folders, after)
+
+        def crash(operations, chance):
+            return state(operations, chance, chance.random())
+
+        for operations, path in crashes(tmp_path, workload, "process", crash):
             returned = {number for one in operations if isinstance(one, Note) for number in one.numbers}
             being_written = max(returned, default=-1) + 1
 
-            assert found_in(after / "spool").keys() <= returned | {being_written}
-            shutil.rmtree(after)
+            assert found_in(path).keys() <= returned | {being_written}
 
 
 def _like(one):
