@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from traceback import format_tb
 
-__all__ = ["failure_text"]
+__all__ = ["failure_text", "file_problem"]
 
 
 def failure_text(error: BaseException) -> str:
@@ -16,3 +16,8 @@ def failure_text(error: BaseException) -> str:
     """
     reason = f" ({os.strerror(error.errno)})" if isinstance(error, OSError) and error.errno else ""
     return f"{type(error).__name__}{reason}\n{''.join(format_tb(error.__traceback__))}".rstrip()
+
+
+def file_problem(error: OSError | ValueError) -> str:
+    """Return why a file cannot be used; Python raises a ValueError if no file can have its name."""
+    return getattr(error, "strerror", None) or str(error)

@@ -15,7 +15,7 @@ from jupyter_otel_telemetry.failures import failure_text
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-__all__ = ["TroubleLog", "is_failure", "log_trouble"]
+__all__ = ["TroubleLog", "is_failure", "is_panic", "log_trouble"]
 
 REMINDER_S: Final = 3600.0
 """Interval between two reports of failures that go on."""
@@ -27,8 +27,12 @@ def is_failure(error: BaseException) -> bool:
 
     KeyboardInterrupt, SystemExit and the like end the program or the thread instead, and must pass.
     """
-    # A panic of Rust code is a BaseException whose class cannot be imported.
-    return isinstance(error, (Exception, CancelledError)) or type(error).__name__ == "PanicException"
+    return isinstance(error, (Exception, CancelledError)) or is_panic(error)
+
+
+def is_panic(error: BaseException) -> bool:
+    """Tell whether an exception is a panic of Rust code: a BaseException whose class cannot be imported."""
+    return type(error).__name__ == "PanicException"
 
 
 class Log(Protocol):

@@ -78,8 +78,8 @@ class TestOldCalls:
         eventlog.record_event("test/test", 1, {"something": "blah"}, timestamp_override=moment)
         eventlog.record_event("test/test", 1, {"something": "blah"}, moment)
 
-        for line in stream.getvalue().splitlines():
-            assert datetime.fromisoformat(json.loads(line)["__timestamp__"].rstrip("Z")) == moment
+        stamps = [json.loads(line)["__timestamp__"].rstrip("Z") for line in stream.getvalue().splitlines()]
+        assert [datetime.fromisoformat(stamp) for stamp in stamps] == [moment, moment]
 
     def test_register_schema_file(self, eventlog, tmp_path):
         """By file name, YAML."""

@@ -17,6 +17,7 @@ from pathlib import Path
 from types import SimpleNamespace
 
 import grpc
+import jupyter_events
 import pytest
 from builders import ID, child_records, free_port, schema, serving, tls_context
 from opentelemetry.proto.collector.logs.v1.logs_service_pb2 import ExportLogsServiceResponse
@@ -277,7 +278,6 @@ class TestEmit:
 
     def test_event_of_jupyter_events_is_mapped_like_ours(self, memory, recording):
         """Real EventLogger, whose register_handler replaces the formatter."""
-        jupyter_events = pytest.importorskip("jupyter_events")
         handler = OTLPHandler(logger_provider=memory.provider)
         foreign = jupyter_events.EventLogger()
         foreign.register_event_schema(schema(version="1"))
@@ -737,7 +737,6 @@ class TestForeignTime:
 class TestSharedHandler:
     def test_serves_several_event_loggers_of_jupyter_events(self, memory):
         """Configured once, as Jupyter does it; each logger puts a formatter of its own on it."""
-        jupyter_events = pytest.importorskip("jupyter_events")
         config = Config({"EventLogger": {"handlers": [OTLPHandler(logger_provider=memory.provider)]}})
         loggers = [jupyter_events.EventLogger(config=copy.deepcopy(config)) for _ in range(2)]
         for number, logger in enumerate(loggers):
@@ -749,7 +748,6 @@ class TestSharedHandler:
 
     def test_takes_ordinary_records_besides(self, memory):
         """The formatter that an event logger puts on each handler is for its events only."""
-        jupyter_events = pytest.importorskip("jupyter_events")
         handler = OTLPHandler(logger_provider=memory.provider)
         jupyter_events.EventLogger().register_handler(handler)
         handler.handle(logging.LogRecord("app", 20, "", 0, "%s left", ("ada",), None))
@@ -758,7 +756,6 @@ class TestSharedHandler:
 
     def test_formatter_of_ones_own_stays(self, memory):
         """As in OpenTelemetry's handler, it makes the body."""
-        jupyter_events = pytest.importorskip("jupyter_events")
         handler = OTLPHandler(logger_provider=memory.provider)
         handler.setFormatter(logging.Formatter("mine: %(message)s"))
         jupyter_events.EventLogger().register_handler(handler)

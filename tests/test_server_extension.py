@@ -17,8 +17,7 @@ from traitlets.config import Application, Config
 
 import jupyter_otel_telemetry
 from jupyter_otel_telemetry import OTLPHandler
-
-extension = pytest.importorskip("jupyter_otel_telemetry.integrations.jupyter_server")
+from jupyter_otel_telemetry.integrations import jupyter_server as extension
 
 NOT_IN_JSON = {"logger_provider", "level", "events_only"}
 """Arguments of `OTLPHandler` that are objects, or concern other log records than the events the extension sends."""

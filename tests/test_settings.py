@@ -607,7 +607,6 @@ class TestHeaderFiles:
 
     def test_in_the_configuration_of_jupyter_server(self, mounted, tmp_path_factory, recording):
         """As an option of the extension."""
-        pytest.importorskip("jupyter_server")
         from jupyter_otel_telemetry.integrations.jupyter_server import OTelTelemetry
 
         with serving(Receiver) as server:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import errno
-import ipaddress
 import os
 import signal
 import sys
@@ -14,6 +13,7 @@ import click
 
 from jupyter_otel_telemetry.cli.logs import Rows, json_line
 from jupyter_otel_telemetry.otlp.receiver import OTLPReceiver, ReceivedLog
+from jupyter_otel_telemetry.schemas.downloads import is_loopback
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -62,7 +62,7 @@ def listen(host: str, port: int, max_body_mib: int, *, as_json: bool) -> None:
 
 
 def _start(receiver: OTLPReceiver, host: str) -> None:
-    if not _is_loopback(host):
+    if not is_loopback(host):
         click.echo(f"warning: {host} is not loopback: others on the network can send, unencrypted", err=True)
     try:
         receiver.start()
@@ -73,13 +73,6 @@ def _start(receiver: OTLPReceiver, host: str) -> None:
     url = receiver.endpoint
     settings = f"OTEL_EXPORTER_OTLP_ENDPOINT={url} OTEL_EXPORTER_OTLP_PROTOCOL=http/protobuf"
     click.echo(f"listening on {url}; point a program at it: {settings}", err=True)
-
-
-def _is_loopback(host: str) -> bool:
-    try:
-        return ipaddress.ip_address(host).is_loopback
-    except ValueError:
-        return host == "localhost"
 
 
 class _Output:

@@ -14,7 +14,7 @@ from rich.text import Text
 
 from jupyter_otel_telemetry.cli.output import json_text, printable
 from jupyter_otel_telemetry.names import EVENT_PREFIX
-from jupyter_otel_telemetry.schemas.schema import RESERVED_ATTRIBUTES
+from jupyter_otel_telemetry.schemas.annotations import RESERVED_ATTRIBUTES
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

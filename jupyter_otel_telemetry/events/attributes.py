@@ -10,7 +10,8 @@ from jupyter_otel_telemetry.jsondata import clean_text, int_text, json_bytes, ob
 from jupyter_otel_telemetry.names import EVENT_PREFIX
 
 if TYPE_CHECKING:
-    from jupyter_otel_telemetry.schemas.schema import EventType, PropertyNames
+    from jupyter_otel_telemetry.schemas.annotations import PropertyNames
+    from jupyter_otel_telemetry.schemas.schema import EventType
 
 __all__ = ["INT64_MAX", "INT64_MIN", "MAX_ATTRIBUTE_DEPTH", "add_attributes", "plain_text"]
 

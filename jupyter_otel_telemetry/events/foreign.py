@@ -11,7 +11,8 @@ from jupyter_otel_telemetry.events.attributes import plain_text
 from jupyter_otel_telemetry.events.origin import origin
 from jupyter_otel_telemetry.events.record import EventRecord
 from jupyter_otel_telemetry.names import CLAIMED_TIMESTAMP, ORIGIN, SCHEMA_ID, SCOPE_NAME
-from jupyter_otel_telemetry.schemas.schema import SEVERITIES, EventType, last_segment
+from jupyter_otel_telemetry.schemas.annotations import SEVERITIES
+from jupyter_otel_telemetry.schemas.schema import EventType, last_segment
 from jupyter_otel_telemetry.times import datetime_to_ns
 
 if TYPE_CHECKING:

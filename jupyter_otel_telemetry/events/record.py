@@ -1,4 +1,4 @@
-"""An event as a `logging.LogRecord`: the one place that knows the OpenTelemetry mapping.
+"""An event as a `logging.LogRecord`: its attributes are ready to leave.
 
 OpenTelemetry's `LoggingHandler` sends `getMessage()` as the body, everything in `vars(record)` that is not
 `logging`'s own as attributes, and the attribute `otel.event.name` as the event name. An `EventRecord` therefore
@@ -22,7 +22,8 @@ from jupyter_otel_telemetry.events.body import display_text
 from jupyter_otel_telemetry.events.capsule import ENVELOPE_VERSION, Capsule
 from jupyter_otel_telemetry.events.ulids import make_ulid
 from jupyter_otel_telemetry.names import RECORD_UID, SCHEMA_ID, SCHEMA_VERSION, SCOPE_NAME
-from jupyter_otel_telemetry.schemas.schema import LOG_RECORD_NAMES, SEVERITIES, EventType
+from jupyter_otel_telemetry.schemas.annotations import LOG_RECORD_NAMES, SEVERITIES
+from jupyter_otel_telemetry.schemas.schema import EventType
 from jupyter_otel_telemetry.times import rfc3339
 
 if TYPE_CHECKING:

@@ -18,7 +18,6 @@ from opentelemetry.sdk._logs.export import BatchLogRecordProcessor, LogRecordExp
 from jupyter_otel_telemetry.export.lifecycle import FLUSH_TIMEOUT_S
 from jupyter_otel_telemetry.forks import after_fork_in_child
 from jupyter_otel_telemetry.metrics import DROP_REASON, ERROR_TYPE, record_counters
-from jupyter_otel_telemetry.otlp.answers import Answer, Verdict
 from jupyter_otel_telemetry.otlp.courier import Backoff, Courier, Trial
 from jupyter_otel_telemetry.otlp.encoding import Encoder
 from jupyter_otel_telemetry.otlp.entries import MAX_BATCH_BYTES
@@ -30,6 +29,7 @@ if TYPE_CHECKING:
     from opentelemetry.sdk._logs import ReadableLogRecord, ReadWriteLogRecord
 
     from jupyter_otel_telemetry.export.batching import Batching
+    from jupyter_otel_telemetry.otlp.answers import Answer
     from jupyter_otel_telemetry.otlp.entries import Entry
     from jupyter_otel_telemetry.otlp.transport import Transport
 
@@ -180,8 +180,7 @@ class Delivery(LogRecordExporter):
 
     def _is_given_up(self, entries: list[Entry], answer: Answer, tried_s: float) -> bool:
         """Tell whether a record is the likely cause of its failures: nothing else is here to be compared with it."""
-        concerns_record = answer.is_connected and answer.verdict is not Verdict.MISCONFIGURED
-        return len(entries) == 1 and concerns_record and tried_s >= _LONE_RECORD_S
+        return len(entries) == 1 and answer.may_concern_records and tried_s >= _LONE_RECORD_S
 
     def _wait(self, delay_s: float, answer: Answer) -> bool:
         """Wait until the next attempt; return False, at once, if the deadline would come first."""

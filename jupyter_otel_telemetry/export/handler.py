@@ -35,7 +35,7 @@ from jupyter_otel_telemetry.options import check_level, named_options
 from jupyter_otel_telemetry.otlp.settings import ExporterOptions, switched_off
 from jupyter_otel_telemetry.privacy.policy import Policy, policies_of
 from jupyter_otel_telemetry.privacy.pseudonyms import find_pseudonym_key
-from jupyter_otel_telemetry.schemas.schema import LOG_RECORD_NAMES
+from jupyter_otel_telemetry.schemas.annotations import LOG_RECORD_NAMES
 from jupyter_otel_telemetry.trouble import TroubleLog
 
 if TYPE_CHECKING:

@@ -37,7 +37,7 @@ __all__ = [
 ]
 
 FLUSH_TIMEOUT_S: Final = 10.0
-"""How long a flush and the end of the program wait: as long as the exporters try one batch by default."""
+"""How long a flush and the end of the program wait. OpenTelemetry allows a request as long by default."""
 
 _logger = logging.getLogger(__name__)
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime, timezone
 from email.utils import parsedate_to_datetime
 from enum import Enum
@@ -27,6 +27,8 @@ __all__ = ["Answer", "Verdict", "accepted", "failed", "grpc_answer", "http_answe
 MAX_RETRY_AFTER_S: Final = 3600.0
 """Longest pause that a receiver can ask for; a longer one is taken for this one."""
 _MAX_REASON: Final = 500
+_SMALL_REQUEST_BYTES: Final = 64 * 1024
+"""Size below which OUT_OF_RANGE and RESOURCE_EXHAUSTED rather concern a quota than the size."""
 
 
 class Verdict(Enum):
@@ -117,6 +119,22 @@ class Answer:
     retry_after_s: float = 0.0
     rejected: int = 0
     is_connected: bool = True
+
+    @property
+    def may_concern_records(self) -> bool:
+        """Whether the records may be the cause of a failure: other requests may be accepted now."""
+        return self.is_connected and self.verdict is not Verdict.MISCONFIGURED
+
+    @property
+    def is_about_size(self) -> bool:
+        """Whether a failure is surely one of size: gRPC has no status for that alone, as HTTP has."""
+        return self.status == "413"
+
+    def to_request_of(self, size_bytes: int) -> Answer:
+        """Return this answer as one to a request of a size, a small one of which is hardly too large."""
+        if self.verdict is Verdict.TOO_LARGE and not self.is_about_size and size_bytes < _SMALL_REQUEST_BYTES:
+            return replace(self, verdict=Verdict.AMBIGUOUS)
+        return self
 
     def __str__(self) -> str:
         return f"{self.status} {self.reason}".strip()

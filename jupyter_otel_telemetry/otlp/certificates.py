@@ -6,6 +6,8 @@ import ssl
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from jupyter_otel_telemetry.failures import file_problem
+
 if TYPE_CHECKING:
     from jupyter_otel_telemetry.otlp.settings import Found
 
@@ -45,8 +47,8 @@ def check_files(authorities: Found, certificate: Found, key: Found) -> None:
 def _problem(file: str) -> str | None:
     try:
         Path(file).read_bytes()
-    except (OSError, ValueError) as error:  # the latter if no file can have that name
-        return getattr(error, "strerror", None) or str(error)
+    except (OSError, ValueError) as error:
+        return file_problem(error)
     return None
 
 

@@ -22,8 +22,6 @@ _FAILURES_BEFORE_PARTS: Final = 5
 """Consecutive failures of a batch before its parts are sent."""
 _EVIDENCE_TO_REJECT: Final = 3
 """Number of attempts at which a record must fail while another one is accepted, each after a pause."""
-_SMALL_REQUEST_BYTES: Final = 64 * 1024
-"""Size below which OUT_OF_RANGE and RESOURCE_EXHAUSTED rather concern a quota than the size."""
 RECORDS_IN_DOUBT: Final = 1 + _EVIDENCE_TO_REJECT
 """Number of records to read where the first one is in doubt, whatever their size: the others are compared with it."""
 _FIRST_DELAY_S: Final = 0.5
@@ -79,6 +77,10 @@ class Trial:
     def is_suspicious(self) -> bool:
         """Whether the records may be the cause of the failures."""
         return self.failures >= _FAILURES_BEFORE_PARTS
+
+    def concerns_all(self, failure: Answer) -> bool:
+        """Tell whether the records of other sources will most likely fail, too."""
+        return failure.verdict is not Verdict.AMBIGUOUS and not self.is_suspicious
 
     def begin(self, head: Entry) -> None:
         """Forget what concerns another first record."""
@@ -159,7 +161,7 @@ class Courier:
             return self._settle(part, answer, trial)
         if len(part) > 1:
             return self._shrink(part, answer, trial)
-        is_surely_too_large = answer.status == "413" or part[0].size_bytes > MAX_BATCH_BYTES
+        is_surely_too_large = answer.is_about_size or part[0].size_bytes > MAX_BATCH_BYTES
         if answer.verdict is Verdict.REJECTED or (
             is_surely_too_large and answer.verdict in (Verdict.TOO_LARGE, Verdict.AMBIGUOUS)
         ):
@@ -172,10 +174,8 @@ class Courier:
 
     def _send(self, entries: Sequence[Entry]) -> Answer:
         request = request_of(entries)
-        answer = self._transport.send(request)
+        answer = self._transport.send(request).to_request_of(len(request))
         self._accepted_requests += answer.verdict is Verdict.ACCEPTED
-        if answer.verdict is Verdict.TOO_LARGE and answer.status != "413" and len(request) < _SMALL_REQUEST_BYTES:
-            return replace(answer, verdict=Verdict.AMBIGUOUS)
         return answer
 
     def _settle(self, part: Sequence[Entry], answer: Answer, trial: Trial) -> Outcome:
@@ -207,7 +207,7 @@ class Courier:
     def _doubt(self, entries: Sequence[Entry], answer: Answer, trial: Trial) -> Outcome:
         """Find out whether a record that fails alone is the cause, by sending another one."""
         self._count_failure(entries[0], answer, trial)
-        if trial.is_suspicious and answer.is_connected and answer.verdict is not Verdict.MISCONFIGURED:
+        if trial.is_suspicious and answer.may_concern_records:
             trial.evidence += self._is_another_accepted(entries, trial)
             if trial.evidence >= _EVIDENCE_TO_REJECT:
                 return self._settle(entries[:1], replace(answer, verdict=Verdict.REJECTED), trial)

@@ -13,6 +13,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Final
 from urllib.parse import unquote
 
+from jupyter_otel_telemetry.failures import file_problem
+
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
 
@@ -44,14 +46,11 @@ class HeaderFile:
 
         """
         where = f"the file of header {self.name}, {str(self.path)!r},"
-        problem = ""
         try:
             with Path(self.path).open("rb") as file:
                 content = file.read(_MAX_FILE_BYTES).decode("ascii", "replace").strip()
-        except (OSError, ValueError) as error:  # the latter if no file can have that name
-            problem = getattr(error, "strerror", None) or str(error)
-        if problem:
-            raise ValueError(f"{where} cannot be read: {problem}")
+        except (OSError, ValueError) as error:
+            raise ValueError(f"{where} cannot be read: {file_problem(error)}") from None
         if not content:
             raise ValueError(f"{where} is empty")
         if not _VALUE.fullmatch(content):

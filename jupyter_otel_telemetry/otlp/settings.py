@@ -106,8 +106,6 @@ class ExporterSettings:
 
     def mask(self, text: str) -> str:
         """Return a text without the secrets of these settings."""
-        if not text:
-            return text
         return mask_text(text, {*self.secrets, *self.headers.secrets()})
 
     def compression_or(self, default: str) -> str:

@@ -7,12 +7,12 @@ import fnmatch
 import re
 from collections.abc import Callable, Collection, Mapping
 from dataclasses import fields
-from difflib import get_close_matches
 from itertools import islice
 from logging.handlers import MemoryHandler
 from typing import TYPE_CHECKING, Any, Final
 
 from jupyter_otel_telemetry.errors import PolicyError, SchemaNotRegistered
+from jupyter_otel_telemetry.options import suggestion
 from jupyter_otel_telemetry.privacy.names import UPGRADE, UnseenNames, check_names
 from jupyter_otel_telemetry.privacy.pseudonyms import Pseudonymizer, missing_key
 from jupyter_otel_telemetry.privacy.redaction import NO_PATHS, Options, Redaction
@@ -228,9 +228,8 @@ def _options(value: Any, where: str) -> Options:
     known = [field.name for field in fields(Options)]
     for name, items in (value or {}).items():
         if name not in known:
-            close = get_close_matches(str(name), known, 1)
-            hint = f"did you mean {close[0]!r}?" if close else f"known are {', '.join(known)}"
-            raise PolicyError(f"{where} has the unknown option {name!r}; {hint}")
+            hint = suggestion(str(name), known) or f"; known are {', '.join(known)}"
+            raise PolicyError(f"{where} has the unknown option {name!r}{hint}")
         if isinstance(items, (str, Mapping)) or not isinstance(items, Collection):
             raise PolicyError(f"{where} {name} must be a list of texts, not {items!r}; write [{str(items)!r}]")
         for item in items:

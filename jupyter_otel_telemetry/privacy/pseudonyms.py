@@ -12,6 +12,7 @@ from typing import Any, Final
 import orjson
 
 from jupyter_otel_telemetry.errors import PolicyError
+from jupyter_otel_telemetry.failures import file_problem
 from jupyter_otel_telemetry.jsondata import clean_text, int_text
 
 __all__ = ["KEY_FILE_VARIABLE", "KEY_VARIABLE", "Pseudonymizer", "find_pseudonym_key"]
@@ -84,9 +85,8 @@ def _read(key_file: str | os.PathLike[str], name: str) -> bytes:
     try:
         with Path(key_file).open("rb") as file:
             return file.read(_MAX_KEY_FILE_BYTES).strip()
-    except (OSError, ValueError) as error:  # the latter: no file can have that name
-        reason = getattr(error, "strerror", None) or str(error)
-        raise PolicyError(f"{name} {os.fspath(key_file)!r} cannot be read: {reason}") from error
+    except (OSError, ValueError) as error:
+        raise PolicyError(f"{name} {os.fspath(key_file)!r} cannot be read: {file_problem(error)}") from error
 
 
 def _checked(key: bytes, name: str) -> bytes:

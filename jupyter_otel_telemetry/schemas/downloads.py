@@ -58,12 +58,13 @@ def _refusal(url: str) -> str | None:
         return "not a URL"
     if not host or parts.scheme not in ("http", "https"):
         return "write a URL that begins with https://"
-    if parts.scheme == "http" and not _is_loopback(host):
+    if parts.scheme == "http" and not is_loopback(host):
         return "plain http is allowed from this machine only; use https"
     return None
 
 
-def _is_loopback(host: str) -> bool:
+def is_loopback(host: str) -> bool:
+    """Tell whether only this machine reaches a host."""
     try:
         return ipaddress.ip_address(host).is_loopback
     except ValueError:
@@ -113,7 +114,7 @@ def _fetch(url: str, deadline: float, *, is_verified: bool) -> bytes:
         # Unredirected: another host must not see it.
         request.add_unredirected_header("Authorization", "Basic " + b64encode(pair.encode()).decode())
     handlers: list[Any] = [_Redirects()]
-    if _is_loopback(parts.hostname or ""):
+    if is_loopback(parts.hostname or ""):
         handlers.append(urllib.request.ProxyHandler({}))
     with urllib.request.build_opener(*handlers).open(request, timeout=DOWNLOAD_TIMEOUT_S) as response:
         return _whole_content(response, deadline, is_verified=is_verified)

@@ -16,7 +16,7 @@ from urllib.parse import quote
 import jsonschema
 import jsonschema_rs
 
-from jupyter_otel_telemetry.schemas.keywords import subschemas
+from jupyter_otel_telemetry.schemas.keywords import REFERENCES, subschemas
 from jupyter_otel_telemetry.schemas.metaschema import DEFAULT_DIALECT, validator_class
 
 if TYPE_CHECKING:
@@ -34,7 +34,7 @@ _NUMERIC: Final = frozenset("maximum minimum exclusiveMaximum exclusiveMinimum m
 _LONG: Final = 10**600
 """The engine does not see integers of which Python makes no text, however its limit on digits is set."""
 _TYPES: Final = ("array", "boolean", "null", "number", "object", "string")
-_URI_KEYWORDS: Final = ("$id", "id", "$ref", "$dynamicRef", "$recursiveRef")
+_URI_KEYWORDS: Final = ("$id", "id", *REFERENCES)
 _ANNOTATIONS: Final = ("contentEncoding", "contentMediaType")
 """Keywords that the engine asserts in some drafts; here they are annotations, as for jsonschema."""
 _SURROGATE: Final = re.compile("[\ud800-\udfff]")

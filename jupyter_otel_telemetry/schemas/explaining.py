@@ -15,9 +15,11 @@ import jsonschema
 from jsonschema.exceptions import best_match
 
 from jupyter_otel_telemetry.schemas.engine import Matcher, encodable, holds
-from jupyter_otel_telemetry.schemas.schema import Path, validator_class
+from jupyter_otel_telemetry.schemas.metaschema import validator_class
+from jupyter_otel_telemetry.trouble import is_panic
 
 if TYPE_CHECKING:
+    from jupyter_otel_telemetry.schemas.keywords import Path
     from jupyter_otel_telemetry.schemas.references import Document, SchemaDocuments
 
 __all__ = ["broken_rule", "explanation"]
@@ -56,9 +58,8 @@ def explanation(documents: SchemaDocuments, instance: Any, compiled: dict[Any, A
     except Exception:  # noqa: BLE001, S110 - cut short, too deep, or a reference's target that jsonschema trips over
         pass
     except BaseException as error:
-        if type(error).__name__ != "PanicException":
+        if not is_panic(error):  # which is how Rust code, beneath the registry of references, ends a deep recursion
             raise
-        # How Rust code, beneath the registry of references, passes on a RecursionError. Its class has no module.
     finally:
         _current.reset(token)
     return best_match(errors) or work.vague_error(instance)

@@ -8,8 +8,9 @@ from typing import TYPE_CHECKING, Any, Final
 from referencing.exceptions import Unresolvable
 
 from jupyter_otel_telemetry.jsondata import json_pointer
+from jupyter_otel_telemetry.schemas.annotations import are_categories
 from jupyter_otel_telemetry.schemas.flags import NO_NUMBERS, Numbers, SchemaFlags, Subschema, reached
-from jupyter_otel_telemetry.schemas.schema import are_categories
+from jupyter_otel_telemetry.schemas.keywords import REFERENCES
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -22,7 +23,6 @@ __all__ = ["mentions_flags", "read_flags", "read_subschemas"]
 
 MAX_LINKS: Final = 300_000
 """Everything is flagged of a schema so tangled that more subschemas apply at its places, all counted."""
-_NO_NAMES: Final[frozenset[str]] = frozenset()
 
 
 def mentions_flags(value: Any) -> bool:
@@ -210,7 +210,7 @@ def _read_type(keywords: _Keywords, _keyword: str, value: Any) -> None:
 
 
 _READERS: Final[dict[str, Callable[[_Keywords, str, Any], None]]] = {
-    **dict.fromkeys(("$ref", "$dynamicRef", "$recursiveRef"), _read_reference),
+    **dict.fromkeys(REFERENCES, _read_reference),
     **dict.fromkeys(("not", "if", "then", "else"), _read_branch),
     **dict.fromkeys(("allOf", "anyOf", "oneOf", "dependencies", "dependentSchemas"), _read_branches),
     **dict.fromkeys(("propertyNames", "contentSchema"), _read_whole),
@@ -282,7 +282,7 @@ def _note_evaluated(subschemas: list[Subschema]) -> None:
             links += len(conjoined) + sum(len(subschemas[number].properties) for number in conjoined)
             if links > MAX_LINKS:
                 raise _TooTangledError
-            subschema.evaluated = _NO_NAMES.union(*(subschemas[number].properties for number in conjoined))
+            subschema.evaluated = frozenset[str]().union(*(subschemas[number].properties for number in conjoined))
 
 
 def _flag_wholes(subschemas: list[Subschema]) -> None:

@@ -14,6 +14,7 @@ __all__ = [
     "HOLD_MAPPING",
     "HOLD_SCHEMA",
     "MAX_DEPTH",
+    "REFERENCES",
     "Path",
     "depth",
     "subschemas",
@@ -33,6 +34,7 @@ HOLD_LIST: Final = frozenset({"allOf", "anyOf", "items", "oneOf", "prefixItems"}
 HOLD_MAPPING: Final = frozenset(
     {"$defs", "definitions", "dependencies", "dependentSchemas", "patternProperties", "properties"}
 )
+REFERENCES: Final = ("$ref", "$dynamicRef", "$recursiveRef")
 DATA: Final = frozenset({"const", "default", "enum", "example", "examples"})
 """Keywords that hold values of events, in which nothing is a keyword; `example` is OpenAPI's."""
 

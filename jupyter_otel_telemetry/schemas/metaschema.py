@@ -74,7 +74,7 @@ def check_against_metaschema(document: dict[str, Any], where: str) -> None:
     cls = validator_class(document)
     fast = _fast_validator(cls)
     checked = _encodable(document, where)
-    if fast is None or not fast.is_valid(checked):
+    if not fast.is_valid(checked):
         error = _explained(cls, fast, checked)
         if error is not None:
             raise _invalid(  # one line; the original, in the cause, shows the whole metaschema
@@ -100,11 +100,9 @@ def _encodable(document: dict[str, Any], where: str) -> Any:
 
 @cache
 def _fast_validator(cls: Any) -> Any:
-    """Return jsonschema-rs's validator of schemas, or None if jsonschema-rs is not installed."""
-    try:
-        import jsonschema_rs  # noqa: PLC0415 - not available on every platform
-    except ImportError:
-        return None
+    """Return jsonschema-rs's validator of schemas."""
+    import jsonschema_rs  # noqa: PLC0415 - see _known_dialects
+
     return getattr(jsonschema_rs, cls.__name__)(cls.META_SCHEMA, validate_formats=False)
 
 
@@ -112,7 +110,7 @@ def _explained(cls: Any, fast: Any, document: dict[str, Any]) -> jsonschema.Sche
     """Return the first error of an invalid schema, or None if jsonschema, the reference, finds it valid."""
     import jsonschema  # noqa: PLC0415 - see _known_dialects
 
-    if fast is None or len(json_bytes(document)) <= _MAX_EXPLAINED_BYTES:
+    if len(json_bytes(document)) <= _MAX_EXPLAINED_BYTES:
         try:
             error = next(cls(cls.META_SCHEMA).iter_errors(document), None)
         except RecursionError:
@@ -213,10 +211,8 @@ def _in_python(found: re.Match[str]) -> str:
 
 @lru_cache(maxsize=1024)
 def _is_character_class(name: str) -> bool:
-    try:
-        import jsonschema_rs  # noqa: PLC0415 - not available on every platform
-    except ImportError:
-        return False
+    import jsonschema_rs  # noqa: PLC0415 - see _known_dialects
+
     try:
         jsonschema_rs.Draft7Validator({"pattern": f"\\{name}"}, validate_formats=False)
     except ValueError:

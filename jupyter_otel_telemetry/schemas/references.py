@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from contextlib import suppress
 from copy import deepcopy
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any
 from urllib.parse import urldefrag, urljoin
 
 import jsonschema
@@ -13,8 +13,8 @@ from referencing.exceptions import Unresolvable
 from referencing.jsonschema import DRAFT4, DRAFT202012, specification_with
 
 from jupyter_otel_telemetry.jsondata import json_pointer
-from jupyter_otel_telemetry.schemas.keywords import subschemas, walk
-from jupyter_otel_telemetry.schemas.schema import Path, validator_class
+from jupyter_otel_telemetry.schemas.keywords import REFERENCES, Path, subschemas, walk
+from jupyter_otel_telemetry.schemas.metaschema import validator_class
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
@@ -22,11 +22,9 @@ if TYPE_CHECKING:
     from referencing import Registry, Resource
     from referencing._core import Resolver  # which has no public name
 
-__all__ = ["REFERENCE_KEYWORDS", "Document", "SchemaDocuments", "external_references"]
+__all__ = ["Document", "SchemaDocuments", "external_references"]
 
 Document = dict[str, Any]
-
-REFERENCE_KEYWORDS: Final = ("$ref", "$dynamicRef", "$recursiveRef")
 
 
 class SchemaDocuments:
@@ -182,8 +180,8 @@ def _check_target(document: Document, path: Path, reference: str, target: Any) -
 
 def _references(document: Document) -> Iterator[tuple[Path, str, str]]:
     """Yield every reference with its path and the base URI it is relative to."""
-    for path, base, subschema in _with_bases(document, frozenset(REFERENCE_KEYWORDS)):
-        for keyword in REFERENCE_KEYWORDS:
+    for path, base, subschema in _with_bases(document, frozenset(REFERENCES)):
+        for keyword in REFERENCES:
             if isinstance(reference := subschema.get(keyword), str):
                 yield path, base, reference
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
 from collections.abc import Set as AbstractSet
 from copy import deepcopy
 from dataclasses import dataclass, replace
@@ -15,7 +15,7 @@ from jupyter_otel_telemetry.jsondata import json_pointer, short_repr
 from jupyter_otel_telemetry.metrics import of_schema
 from jupyter_otel_telemetry.schemas.keywords import without_texts
 from jupyter_otel_telemetry.schemas.schema import Schema, parse_schema, version_text
-from jupyter_otel_telemetry.schemas.versions import Pins, needed_schemas, other_versions, pin
+from jupyter_otel_telemetry.schemas.versions import Key, Pins, needed_schemas, other_versions, pin
 
 if TYPE_CHECKING:
     from jupyter_otel_telemetry.schemas.flags import SchemaFlags
@@ -24,8 +24,6 @@ if TYPE_CHECKING:
     from jupyter_otel_telemetry.schemas.validation import EventValidator
 
 __all__ = ["CompiledSchema", "RegisteredSchemas", "SchemaRegistry", "Schemas"]
-
-Key = tuple[str, str]
 
 
 @dataclass(frozen=True, eq=False)
@@ -174,7 +172,7 @@ class SchemaRegistry:
             self._compiled_alone[new.key] = _compiled(new, {new.key: new}, {new.key: {}})
         return new
 
-    def register_parsed(self, parsed: Iterable[Schema]) -> None:
+    def register_parsed(self, parsed: Collection[Schema]) -> None:
         """Keep schemas, all at once, if all of them together are approved.
 
         Raises:
@@ -237,7 +235,7 @@ def _import_compiler() -> None:
 
 
 def _compiled(schema: Schema, schemas: Mapping[Key, Schema], pins: Pins) -> CompiledSchema:
-    # Imported late, as jsonschema is: see schema._known_dialects.
+    # Imported late, as jsonschema is: see metaschema._known_dialects.
     from jupyter_otel_telemetry.schemas.effort import check_effort  # noqa: PLC0415
     from jupyter_otel_telemetry.schemas.flag_reading import mentions_flags, read_flags, read_subschemas  # noqa: PLC0415
     from jupyter_otel_telemetry.schemas.references import SchemaDocuments  # noqa: PLC0415

@@ -12,42 +12,22 @@ from typing import TYPE_CHECKING, Any, Final
 
 from jupyter_otel_telemetry.jsondata import NotJSONError, int_text, is_mapping, json_copy, short_repr
 from jupyter_otel_telemetry.schemas.annotations import (
-    LOG_RECORD_NAMES,
-    RESERVED_ATTRIBUTES,
-    SEVERITIES,
     PropertyNames,
     Severity,
     annotation,
-    are_categories,
     check_flags,
     check_text,
     property_names,
     severity,
 )
-from jupyter_otel_telemetry.schemas.keywords import MAX_DEPTH, Path, depth, walk
-from jupyter_otel_telemetry.schemas.metaschema import DEFAULT_DIALECT, check_against_metaschema, validator_class
+from jupyter_otel_telemetry.schemas.keywords import MAX_DEPTH, depth
+from jupyter_otel_telemetry.schemas.metaschema import check_against_metaschema
 from jupyter_otel_telemetry.schemas.spelling import check_spelling
 
 if TYPE_CHECKING:
     from jupyter_otel_telemetry.schemas.flags import SchemaFlags
 
-__all__ = [
-    "DEFAULT_DIALECT",
-    "LOG_RECORD_NAMES",
-    "RESERVED_ATTRIBUTES",
-    "SEVERITIES",
-    "EventType",
-    "Path",
-    "PropertyNames",
-    "Schema",
-    "Severity",
-    "are_categories",
-    "last_segment",
-    "parse_schema",
-    "validator_class",
-    "version_text",
-    "walk",
-]
+__all__ = ["EventType", "Schema", "last_segment", "parse_schema", "version_text"]
 
 _MAX_ID: Final = 2_048
 """Characters of an `$id`."""
@@ -118,7 +98,7 @@ class Schema:
     @cached_property
     def references(self) -> list[str]:
         """The URIs of other documents that its `$ref`s name; a jsonschema.SchemaError if one is broken."""
-        # Imported late, as jsonschema is: see _known_dialects.
+        # Imported late, as jsonschema is: see metaschema._known_dialects.
         from jupyter_otel_telemetry.schemas.references import external_references  # noqa: PLC0415
 
         return external_references(self.document)

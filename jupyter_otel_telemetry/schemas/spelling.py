@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING, Any, Final, NoReturn
 from urllib.parse import unquote
 
 from jupyter_otel_telemetry.jsondata import json_pointer
-from jupyter_otel_telemetry.schemas.keywords import DATA, HOLD_LIST, HOLD_MAPPING, HOLD_SCHEMA, walk
+from jupyter_otel_telemetry.schemas.keywords import DATA, HOLD_LIST, HOLD_MAPPING, HOLD_SCHEMA, REFERENCES, walk
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -31,7 +31,6 @@ __all__ = ["check_spelling"]
 
 ANNOTATIONS: Final = ("pii", "categories", "otel")
 _HOLDERS: Final = tuple(sorted(HOLD_SCHEMA | HOLD_LIST | HOLD_MAPPING))
-_REFERENCES: Final = ("$ref", "$dynamicRef", "$recursiveRef")
 _OTEL_NAMES: Final = frozenset({"attribute", "event_name", "severity"})
 _LONGEST: Final = 30
 """Characters of a key that can be nearly a keyword; the longest one has 21."""
@@ -120,7 +119,7 @@ def _seems_annotation(key: str, value: Any) -> bool:
 
 
 def _is_reference(key: str, value: Any) -> bool:
-    return key in _REFERENCES and isinstance(value, str)
+    return key in REFERENCES and isinstance(value, str)
 
 
 def _first(value: Any, wanted: Callable[[str, Any], bool]) -> Path | None:

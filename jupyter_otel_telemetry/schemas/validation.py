@@ -12,8 +12,8 @@ from jupyter_otel_telemetry.schemas.explaining import broken_rule, explanation
 
 if TYPE_CHECKING:
     from jupyter_otel_telemetry.privacy.redaction import Redaction
+    from jupyter_otel_telemetry.schemas.keywords import Path
     from jupyter_otel_telemetry.schemas.references import Document, SchemaDocuments
-    from jupyter_otel_telemetry.schemas.schema import Path
 
 __all__ = ["EventValidator"]
 

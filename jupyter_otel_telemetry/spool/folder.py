@@ -1,4 +1,4 @@
-"""The folder of a spool: its options, its files, and how much of them it may hold."""
+"""The folder of a spool: its options and its files."""
 
 from __future__ import annotations
 

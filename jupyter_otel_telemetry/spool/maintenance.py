@@ -5,7 +5,6 @@ from __future__ import annotations
 import time
 from typing import TYPE_CHECKING, Final
 
-from jupyter_otel_telemetry.otlp.answers import Verdict
 from jupyter_otel_telemetry.otlp.courier import Backoff, Courier
 from jupyter_otel_telemetry.otlp.transport import build_transport
 from jupyter_otel_telemetry.spool import files
@@ -64,7 +63,7 @@ class Drain:
                 yield outcome.done, outcome.answer
                 if outcome.is_failure:
                     failure = outcome.answer
-                    if failure.verdict is not Verdict.AMBIGUOUS and not source.trial.is_suspicious:
+                    if source.trial.concerns_all(failure):
                         break
             if is_any_done:
                 backoff.reset()

@@ -9,7 +9,6 @@ import time
 from typing import TYPE_CHECKING, Final
 
 from jupyter_otel_telemetry.failures import failure_text
-from jupyter_otel_telemetry.otlp.answers import Verdict
 from jupyter_otel_telemetry.otlp.courier import Backoff
 from jupyter_otel_telemetry.trouble import log_trouble
 
@@ -196,7 +195,7 @@ class Sender:
             is_any_done |= done > 0
             if failure is not None:
                 failures.append((source.trial, failure))
-                if failure.verdict is not Verdict.AMBIGUOUS and not source.trial.is_suspicious:
+                if source.trial.concerns_all(failure):
                     break
             elif self._must_end():
                 break
