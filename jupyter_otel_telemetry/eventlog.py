@@ -8,7 +8,7 @@ import threading
 from threading import get_ident
 from typing import IO, TYPE_CHECKING, Any, Final, cast
 
-from traitlets import Enum, Unicode, default, observe, validate
+from traitlets import Enum, default, observe, validate
 from traitlets.config import Config, LoggingConfigurable
 from traitlets.config.loader import DeferredConfig, LazyConfigValue
 
@@ -95,7 +95,7 @@ class EventLog(LoggingConfigurable):
         """,
     ).tag(config=True)
 
-    pseudonym_key_file = Unicode(
+    pseudonym_key_file = SecretText(
         None,
         allow_none=True,
         help="""

@@ -175,6 +175,8 @@ def _check_arguments(cls: type, arguments: Mapping[str, Any]) -> None:
     for name, is_required in named.items():
         if is_required and name not in arguments:
             raise TypeError(f"its argument {name!r} is missing")
+    if isinstance(arguments.get("stream"), str):
+        raise TypeError("its argument 'stream' must be a stream, not text; write ext: and // before its name")
 
 
 def _resolved(value: Any) -> Any:

@@ -121,6 +121,10 @@ class TestHandlers:
             ([{"class": "logging.FileHandler"}], "cannot build logging.FileHandler: its argument 'filename' is miss"),
             ([{"class": "logging.NullHandler", "level": "LOUD"}], "level is unknown; write DEBUG, INFO"),
             ([{"class": "logging.StreamHandler", "stream": "ext://sys.stdot"}], "sys.stdot cannot be imported"),
+            (
+                [{"class": "logging.StreamHandler", "stream": "sys.stdout"}],
+                "'stream' must be a stream, not text; write ext:",
+            ),
             ([{"class": "jupyter_otel_telemetry.OTLPHandler", "endpoint": "x"}], "endpoint is not a URL"),
         ],
     )

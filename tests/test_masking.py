@@ -320,10 +320,11 @@ class TestConstruction:
 
         assert SECRET not in everything_in(caught.value)
 
-    def test_key_of_an_event_log(self):
-        """Its trait shows no value of a wrong type."""
-        with pytest.raises(TraitError, match=r"EventLog\.pseudonym_key must be text, not list") as caught:
-            EventLog(pseudonym_key=[SECRET])
+    @pytest.mark.parametrize("option", ["pseudonym_key", "pseudonym_key_file"])
+    def test_key_of_an_event_log(self, option):
+        """Its traits show no value of a wrong type."""
+        with pytest.raises(TraitError, match=rf"EventLog\.{option} must be text, not list") as caught:
+            EventLog(**{option: [SECRET]})
 
         assert SECRET not in everything_in(caught.value)
 

@@ -307,6 +307,10 @@ class TestMistakes:
             ({"endpoint": "http://[::1"}, "is not a URL"),
             ({"endpoint": "http://h/p?mail=a@b"}, "write %40 for an @"),
             ({"endpoint": "h 1", "protocol": "grpc"}, "or unix:/path"),
+            ({"endpoint": "h:0", "protocol": "grpc"}, "or unix:/path"),
+            ({"endpoint": "h:65536", "protocol": "grpc"}, "or unix:/path"),
+            ({"endpoint": "dns:///h:99999", "protocol": "grpc"}, "or unix:/path"),
+            ({"endpoint": "ipv4:1.2.3.4:80,1.2.3.5:99999", "protocol": "grpc"}, "or unix:/path"),
             ({"endpoint": "unix:/s"}, "endpoint 'unix:/s' is not a URL"),
             ({"endpoint": "unix:/s", "protocol": "grpc", "proxy": "http://p"}, "proxy has no meaning for a Unix"),
             ({"proxy": "p:3128"}, "proxy 'p:3128' is not a URL"),
@@ -445,6 +449,7 @@ class TestSwitches:
         "name, value, message",
         [
             ("OTEL_CONFIG_FILE", "otel.yaml", "OTEL_CONFIG_FILE is not read"),
+            ("OTEL_BLRP_EXPORT_TIMEOUT", "abc", "OTEL_BLRP_EXPORT_TIMEOUT is not read"),
             ("OTEL_EXPERIMENTAL_CONFIG_FILE", "otel.yaml", "OTEL_EXPERIMENTAL_CONFIG_FILE is not read"),
             ("OTEL_LOGS_EXPORTER", "console", "OTEL_LOGS_EXPORTER has no effect unless it is none"),
             ("OTEL_SDK_DISABLED", "1", "OTEL_SDK_DISABLED is neither true nor false, and has no effect"),

@@ -41,6 +41,25 @@ class TestRegisterSchemaFile:
 
         assert event_log.schemas[ID, 1] == schema()
 
+    @pytest.mark.parametrize("encoding", ["utf-8", "latin-1", "cp1252"])
+    def test_open_file_is_utf_8_whatever_the_locale(self, event_log, tmp_path, encoding):
+        """In which `open` reads it: a name that is another one would lose its flag."""
+        (tmp_path / "s.yaml").write_bytes(yaml.safe_dump(schema(properties={"é": {}}), allow_unicode=True).encode())
+        with (tmp_path / "s.yaml").open(encoding=encoding) as file:
+            event_log.register_schema_file(file)
+
+        assert list(event_log.schemas[ID, 1]["properties"]) == ["é"]
+
+    def test_open_file_may_really_have_another_encoding(self, event_log, tmp_path):
+        """Which its opener knows."""
+        (tmp_path / "s.yaml").write_bytes(
+            yaml.safe_dump(schema(properties={"é": {}}), allow_unicode=True).encode("latin-1")
+        )
+        with (tmp_path / "s.yaml").open(encoding="latin-1") as file:
+            event_log.register_schema_file(file)
+
+        assert list(event_log.schemas[ID, 1]["properties"]) == ["é"]
+
     def test_json_numbers_are_json_numbers(self, event_log):
         """YAML 1.1 would take 1e5 for a text."""
         event_log.register_schema_file(io.StringIO(f'{{"$id": "{ID}", "version": 1, "maxProperties": 1e5}}'))
@@ -417,6 +436,15 @@ class TestRegisterSchemaUrl:
         with pytest.raises(SchemaSourceError, match=f"{site.url}/…: incomplete"):
             event_log.register_schema_url(site.url + "/s")
         assert len(event_log.schemas) == 0
+
+    def test_answer_of_two_lengths_is_refused(self, event_log, site):
+        """One of them is wrong: the rest may hold flags."""
+        content = json.dumps(schema()).encode()
+        head = f"HTTP/1.1 200 OK\r\nContent-Length: {len(content)}\r\nContent-Length: 4000\r\n\r\n".encode()
+        site.answers["/s"] = lambda request: request.wfile.write(head + content)
+
+        with pytest.raises(SchemaSourceError, match="the server states several lengths"):
+            event_log.register_schema_url(site.url + "/s")
 
     def test_answer_without_length_needs_a_digest(self, event_log, site):
         """Where the connection ends, the schema may end or not."""

@@ -279,6 +279,10 @@ _BECAUSE: Final = {
 }
 
 
+_UNUSED_TIMEOUT_MS: Final = 30_000
+"""What the SDK would read from OTEL_BLRP_EXPORT_TIMEOUT, and does not use."""
+
+
 class CountingProcessor(BatchLogRecordProcessor):
     """The SDK's batch processor, which here counts, and ends in bounded time.
 
@@ -289,7 +293,7 @@ class CountingProcessor(BatchLogRecordProcessor):
     """
 
     def __init__(self, delivery: Delivery, batching: Batching) -> None:
-        super().__init__(delivery, batching.delay_ms, batching.batch_size, None, batching.queue_size)
+        super().__init__(delivery, batching.delay_ms, batching.batch_size, _UNUSED_TIMEOUT_MS, batching.queue_size)
         self._delivery = delivery
         self._has_ended = False
         self._flushing = threading.Lock()

@@ -27,6 +27,10 @@ _MIN_TIMEOUT_MS: Final = 1000.0
 _GRPC_TARGET: Final = re.compile(
     r"(?:unix|unix-abstract|dns|ipv4|ipv6|vsock|xds):\S+|(?:[\w.-]+|\[[0-9a-fA-F:.]+\])(?::[0-9]{1,5})?"
 )
+_HOSTS: Final = re.compile(r"(?:dns:(?://[\w.:-]*/)?|ipv4:|ipv6:)?[\w.:,\[\]-]+")
+_PORT: Final = re.compile(r"(?<=[\w.\]-]):([0-9]+)(?=,|$)")
+_MAX_PORT: Final = 65_535
+_WITHOUT_HOST: Final = ("unix", "vsock", "xds")
 
 
 class Found(NamedTuple):
@@ -243,12 +247,18 @@ def _grpc_address(endpoint: Found, *, insecure: bool | None) -> _Address:
         user_info, _, host = parts.netloc.rpartition("@")
         return _Address(host, parts.scheme == "http", user_info, mask_url(url))
     user_info, _, target = url.rpartition("@")
-    if not _GRPC_TARGET.fullmatch(target) or re.search(r"[/?#@\s]", user_info):
+    if not _GRPC_TARGET.fullmatch(target) or _wrong_port(target) or re.search(r"[/?#@\s]", user_info):
         hint = "write http://host:4317, https:// for TLS, or unix:/path"
         raise _not_a_url(endpoint.source, url, hint)
     if insecure is None:  # a Unix socket does not leave the machine
         insecure = target.startswith("unix")
-    return _Address(target, insecure, user_info, target if target.startswith("unix") else mask_url(f"//{target}")[2:])
+    is_plain = target.startswith("unix") or _HOSTS.fullmatch(target)
+    return _Address(target, insecure, user_info, target if is_plain else mask_url(f"//{target}")[2:])
+
+
+def _wrong_port(target: str) -> bool:
+    ports = () if target.startswith(_WITHOUT_HOST) else _PORT.findall(target)
+    return any(not 0 < int(port[:6]) <= _MAX_PORT for port in ports)
 
 
 def _is_insecure() -> bool | None:
@@ -325,7 +335,7 @@ def _remarks() -> list[str]:
     """Return a sentence on each variable that the SDK knows and this package leaves alone."""
     remarks = [
         f"{name} is not read; use arguments and OTEL_EXPORTER_OTLP_* variables"
-        for name in ("OTEL_CONFIG_FILE", "OTEL_EXPERIMENTAL_CONFIG_FILE")
+        for name in ("OTEL_CONFIG_FILE", "OTEL_EXPERIMENTAL_CONFIG_FILE", "OTEL_BLRP_EXPORT_TIMEOUT")
         if _environ(name)
     ]
     if _environ("OTEL_LOGS_EXPORTER").lower() not in ("", "otlp", "none"):

@@ -124,6 +124,8 @@ def _whole_content(response: http.client.HTTPResponse, deadline: float, *, is_ve
     """Read a body, unless it is or may be a part only: in the rest of a schema may be its flags."""
     if response.status != http.client.OK:
         raise ValueError(f"expected status 200, got {response.status}")
+    if len(set(response.headers.get_all("Content-Length", ()))) > 1:
+        raise ValueError("the server states several lengths")
     is_measured = response.length is not None or response.chunked
     content = bytearray()
     while chunk := response.read1(64 * 1024):

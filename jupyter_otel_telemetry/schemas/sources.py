@@ -53,7 +53,16 @@ def _content(file: IO[Any]) -> Any:
     chunks = [file.read(MAX_SOURCE_BYTES + 1)]
     while chunks[-1] and sum(map(len, chunks)) <= MAX_SOURCE_BYTES:
         chunks.append(file.read(MAX_SOURCE_BYTES + 1))
-    return chunks[0][:0].join(chunks)
+    content = chunks[0][:0].join(chunks)
+    return _as_utf8(content, file) if isinstance(content, str) else content
+
+
+def _as_utf8(text: str, file: IO[Any]) -> str:
+    """Return the text of a file that is UTF-8, although `open` has read it in the encoding of the locale."""
+    try:
+        return text.encode(file.encoding).decode("utf-8")  # type: ignore[attr-defined]  # of text files only
+    except (AttributeError, LookupError, TypeError, UnicodeError):  # a StringIO, or really another encoding
+        return text
 
 
 def find_files(folder: str | os.PathLike[str]) -> list[Path]:
