@@ -134,9 +134,10 @@ class TestManyProcesses:
 
 class TestFork:
     @pytest.mark.parametrize("how", ["exit", "_exit"])
-    def test_both_deliver_their_own(self, http, folder, how):
-        """The child never what its parent has recorded, and it ends at once."""
+    def test_both_deliver_their_own(self, http, folder, how, spooling):
+        """The child never what its parent has recorded; what it leaves by ending at once, another process sends."""
         result = run("record_and_fork", http.url, folder, how)
+        spooling(http)
         http.wait_for(lambda found: len(found.logs) >= 5)
 
         assert (result.returncode, result.stderr) == (0, "")
