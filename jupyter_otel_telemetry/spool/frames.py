@@ -17,8 +17,8 @@ if TYPE_CHECKING:
     from jupyter_otel_telemetry.otlp.entries import Entry
 
 __all__ = [
+    "NOTE",
     "OVERHEAD_BYTES",
-    "REASON",
     "RECORD",
     "RESOURCE",
     "SCOPE",
@@ -35,8 +35,8 @@ SCOPE: Final = 2
 """A serialised `ScopeLogs` without its records; it holds for the records after it."""
 RECORD: Final = 3
 """A serialised `LogRecord`."""
-REASON: Final = 4
-"""Why the records after it were rejected, as JSON."""
+NOTE: Final = 4
+"""JSON about the records after it: why they were rejected, or when they were acknowledged."""
 
 _MARKER: Final = b"\xff\xfeJS"
 _HEADER: Final = struct.Struct("<4sBII")

@@ -11,8 +11,9 @@ from jupyter_otel_telemetry.otlp.encoding import observed_time_ns
 from jupyter_otel_telemetry.otlp.entries import MAX_BATCH_RECORDS, Entry, message_of
 from jupyter_otel_telemetry.spool.files import File, stat_of
 from jupyter_otel_telemetry.spool.frames import RECORD, RESOURCE, SCOPE, frames_of
+from jupyter_otel_telemetry.spool.groups import Unreadable
 from jupyter_otel_telemetry.spool.journal import Journal, read_cursor, segment_path, segments
-from jupyter_otel_telemetry.spool.rejected import Unreadable, rejected_in
+from jupyter_otel_telemetry.spool.rejected import rejected_in
 from jupyter_otel_telemetry.times import rfc3339
 
 if TYPE_CHECKING:

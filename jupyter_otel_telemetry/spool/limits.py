@@ -8,9 +8,10 @@ from typing import TYPE_CHECKING, Final, NamedTuple
 
 from jupyter_otel_telemetry.spool import files
 from jupyter_otel_telemetry.spool.files import exists, stat_of
+from jupyter_otel_telemetry.spool.groups import locked
 from jupyter_otel_telemetry.spool.journal import Journal, count_records, segment_path, segments
 from jupyter_otel_telemetry.spool.messages import DeferredLogger
-from jupyter_otel_telemetry.spool.rejected import count_rejected, locked
+from jupyter_otel_telemetry.spool.rejected import count_rejected
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping

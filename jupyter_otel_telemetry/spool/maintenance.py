@@ -8,8 +8,9 @@ from typing import TYPE_CHECKING, Final
 from jupyter_otel_telemetry.otlp.courier import Backoff, Courier
 from jupyter_otel_telemetry.otlp.transport import build_transport
 from jupyter_otel_telemetry.spool import files
+from jupyter_otel_telemetry.spool.groups import Unreadable, locked
 from jupyter_otel_telemetry.spool.journal import Journal
-from jupyter_otel_telemetry.spool.rejected import Unreadable, locked, reason_of, rejected_in
+from jupyter_otel_telemetry.spool.rejected import reason_of, rejected_in
 from jupyter_otel_telemetry.spool.store import Store
 from jupyter_otel_telemetry.spool.writer import Writer
 
