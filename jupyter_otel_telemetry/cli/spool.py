@@ -16,14 +16,16 @@ from rich.table import Table
 from rich.text import Text
 
 from jupyter_otel_telemetry.cli.logs import Rows, json_line
+from jupyter_otel_telemetry.cli.moments import MOMENT
 from jupyter_otel_telemetry.cli.output import json_text, print_report, printable, printable_content
 from jupyter_otel_telemetry.otlp.otlpjson import to_json
 from jupyter_otel_telemetry.otlp.received import logs_of
 from jupyter_otel_telemetry.otlp.settings import ExporterOptions, switched_off
 from jupyter_otel_telemetry.spool import inspection
-from jupyter_otel_telemetry.spool.folder import SpoolFolder, SpoolOptions
+from jupyter_otel_telemetry.spool.folder import SpoolFolder
 from jupyter_otel_telemetry.spool.journal import Journal
 from jupyter_otel_telemetry.spool.maintenance import Drain, requeue_rejected
+from jupyter_otel_telemetry.spool.resending import Period, Resend
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -32,6 +34,7 @@ if TYPE_CHECKING:
     from opentelemetry.proto.collector.logs.v1.logs_service_pb2 import ExportLogsServiceRequest
 
     Function = TypeVar("Function", bound=Callable[..., Any])
+    Work = TypeVar("Work", Drain, Resend)
 
 __all__ = ["spool"]
 
@@ -46,6 +49,8 @@ What waits, and what was rejected:
     jupyter otel-telemetry spool show --rejected DIR
 Send what processes that are gone have left:
     jupyter otel-telemetry spool drain DIR --endpoint http://collector:4318
+Send again what was acknowledged, to a receiver that has lost it:
+    jupyter otel-telemetry spool resend DIR --since 10m --endpoint http://collector:4318
 """
 _DIR = click.argument("folder", metavar="DIR", type=click.Path(exists=True, file_okay=False, path_type=Path))
 _JSON = click.option("--json", "as_json", is_flag=True, help="Print JSON.")
@@ -98,7 +103,7 @@ def _destination(function: Function) -> Function:
 def status(folder: Path, *, as_json: bool) -> None:
     """Show how much waits: records, bytes, the oldest, for each process.
 
-    Rejected records are counted as they lie in the folder.
+    Rejected and acknowledged records are counted as they lie in the folder.
     """
     found = inspection.status(_opened(folder), _tell)
     if as_json:
@@ -164,10 +169,38 @@ def retry_rejected(folder: Path, *, exporter: ExporterOptions, timeout_s: float)
     _drain(opened, exporter, timeout_s)
 
 
+@spool.command()
+@_DIR
+@click.option("--since", type=MOMENT, required=True, help="Acknowledged since: 10m (s, m, h, d) ago, or RFC 3339.")
+@click.option("--until", type=MOMENT, help="And until, likewise; default: now.")
+@_destination
+def resend(folder: Path, *, since: int, until: int | None, exporter: ExporterOptions, timeout_s: float) -> None:
+    """Send again what was acknowledged in a time, to a receiver that has lost it.
+
+    The option keep_acknowledged_s of the spool keeps it. Each record has the same log.record.uid as before, and may
+    arrive a second time. Nothing is removed, and what waits is not touched: programs may run meanwhile.
+    """
+    opened = _opened(folder)
+    if not opened.options.keep_acknowledged_s:
+        raise click.ClickException(f"{folder} keeps no acknowledged records; set keep_acknowledged_s of the spool")
+    period = Period(since, sys.maxsize if until is None else until)
+    work = _built(lambda: Resend(opened, exporter, period))
+    total = sum(1 for _ in work.entries(_tell))
+    click.echo(f"to be sent again: {total}", err=True)
+    try:
+        _send(work, total, timeout_s, "the others are not sent; repeat the command")
+        if total > work.accepted + work.refused:
+            click.echo("some were removed meanwhile: they were old enough, or the spool is full", err=True)
+    finally:
+        left = max(0, total - work.accepted - work.refused)
+        click.echo(f"accepted: {work.accepted}, rejected: {work.refused}, not sent: {left}", err=True)
+    if partly := sum(len(found.entries) for found in inspection.rejected(opened, _tell) if found.is_partial):
+        click.echo(f"in requests that were rejected in part: {partly}; retry-rejected sends those again", err=True)
+
+
 def _opened(folder: Path) -> SpoolFolder:
     try:
-        # No limits: those of the handler are not known here, and nothing is to go for looking at it.
-        opened = SpoolFolder(SpoolOptions(folder, max_size_bytes=sys.maxsize))
+        opened = SpoolFolder.without_limits(folder)
         opened.check_format()
     except (ValueError, OSError) as error:
         raise click.ClickException(str(error)) from error
@@ -180,6 +213,9 @@ def _show_status(found: dict[str, Any], console: Console) -> None:
     console.print(Text(found["folder"], "bold"), soft_wrap=True)
     summary = f"records waiting: {found['records']}; rejected: {found['rejected']}; bytes: {found['size_bytes']}"
     console.print(Text(summary))
+    if found["acknowledged"]:
+        since = found["oldest_acknowledged"] or "unknown"
+        console.print(Text(f"acknowledged records kept: {found['acknowledged']}; oldest acknowledgement: {since}"))
     if not found["processes"]:
         return
     table = Table(box=box.ROUNDED if console.is_terminal else None, pad_edge=console.is_terminal)
@@ -206,13 +242,27 @@ def _tell(problem: str) -> None:
 
 
 def _drain(folder: SpoolFolder, exporter: ExporterOptions, timeout_s: float) -> None:
+    work = _built(lambda: Drain(folder, exporter))
+    try:
+        _send(work, inspection.count_left(folder, _tell), timeout_s, "the rest waits")
+    finally:
+        left = sum(1 for path in folder.journals() for _ in inspection.waiting(path, _tell))
+        click.echo(f"accepted: {work.accepted}, rejected: {work.refused}, still waiting: {left}", err=True)
+    if busy := [Journal.process_id(path) for path in folder.journals() if inspection.in_use(path, _tell)]:
+        click.echo(f"what waits of processes that run, they send themselves: {', '.join(map(str, busy))}", err=True)
+
+
+def _built(build: Callable[[], Work]) -> Work:
     if (reason := switched_off()) is not None:
         raise click.ClickException(f"nothing is sent, since {reason}; unset it for this command")
     try:
-        work = Drain(folder, exporter)
+        return build()
     except (ValueError, OSError) as error:
         raise click.ClickException(str(error)) from error
-    total = inspection.count_left(folder, _tell)
+
+
+def _send(work: Drain | Resend, total: int, timeout_s: float, rest: str) -> None:
+    """Send everything, unless nothing is accepted for too long; `rest` says what becomes of the rest then."""
     columns = (TextColumn("sending"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
     try:
         with Progress(*columns, console=Console(stderr=True)) as progress:
@@ -223,10 +273,6 @@ def _drain(folder: SpoolFolder, exporter: ExporterOptions, timeout_s: float) -> 
                     tried_s = time.monotonic()
                     progress.advance(task, done)
                 elif time.monotonic() - tried_s + answer.retry_after_s >= timeout_s:
-                    raise click.ClickException(f"{work.destination}: {answer.status} {answer.reason}; the rest waits")
+                    raise click.ClickException(f"{work.destination}: {answer.status} {answer.reason}; {rest}")
     finally:
         work.close()
-        left = sum(1 for path in folder.journals() for _ in inspection.waiting(path, _tell))
-        click.echo(f"accepted: {work.accepted}, rejected: {work.refused}, still waiting: {left}", err=True)
-    if busy := [Journal.process_id(path) for path in folder.journals() if inspection.in_use(path, _tell)]:
-        click.echo(f"what waits of processes that run, they send themselves: {', '.join(map(str, busy))}", err=True)

@@ -211,7 +211,7 @@ class Delivery(LogRecordExporter):
             count = self._emitted - self._taken - queued - self._lost["queue"] - self._lost["closed"]
         self._lose("queue", count)
 
-    def _note_accepted(self, count: int) -> None:
+    def _note_accepted(self, _entries: Sequence[Entry], count: int) -> None:
         with self._lock:
             self._accepted += count
         record_counters().delivered.add(count)

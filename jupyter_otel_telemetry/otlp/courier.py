@@ -129,7 +129,7 @@ class Courier:
     Args:
         transport: the way to the receiver.
         rejected: called with rejected records, the answer, and the number of those that are meant.
-        accepted: called with the number of accepted records.
+        accepted: called with the records of a request, and the number of those that are accepted.
 
     """
 
@@ -137,7 +137,7 @@ class Courier:
         self,
         transport: Transport,
         rejected: Callable[[Sequence[Entry], Answer, int], None],
-        accepted: Callable[[int], None],
+        accepted: Callable[[Sequence[Entry], int], None],
     ) -> None:
         self._transport = transport
         self._rejected = rejected
@@ -192,7 +192,7 @@ class Courier:
         if rejected:
             self._rejected(part, answer, rejected)
         if rejected < len(part):
-            self._accepted(len(part) - rejected)
+            self._accepted(part, len(part) - rejected)
 
     def _shrink(self, part: Sequence[Entry], answer: Answer, trial: Trial) -> Outcome:
         """Let a smaller part be sent next, if the records may be the cause of a failure."""

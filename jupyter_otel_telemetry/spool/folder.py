@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import errno
+import math
 import os
 import stat
+import sys
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,6 +14,7 @@ from secrets import token_hex
 from typing import TYPE_CHECKING, Any, Final
 
 from jupyter_otel_telemetry.spool import files
+from jupyter_otel_telemetry.spool.acknowledged import acknowledged_files
 from jupyter_otel_telemetry.spool.files import File
 from jupyter_otel_telemetry.spool.journal import Journal
 from jupyter_otel_telemetry.spool.rejected import rejected_files
@@ -50,6 +53,8 @@ class SpoolOptions:
             of it, at most 4 MiB.
         max_age_s: what has waited longer is dropped, by files too; None, the default: nothing is.
         when_full: "drop_oldest" (default) or "refuse_new".
+        keep_acknowledged_s: how long records stay after a receiver has acknowledged them, so that they can be sent
+            again; 0, the default: they are deleted at once. They are the first to go at the limit of the size.
 
     Raises:
         ValueError: an option has no meaning; the text says what to write.
@@ -61,6 +66,7 @@ class SpoolOptions:
     max_size_bytes: int = 1024**3
     max_age_s: float | None = None
     when_full: str = "drop_oldest"
+    keep_acknowledged_s: float = 0
 
     def __post_init__(self) -> None:
         if not files.can_lock():
@@ -74,6 +80,8 @@ class SpoolOptions:
             raise ValueError(f"spool max_size_bytes must be a number of at least {MIN_SIZE_BYTES}")
         if self.max_age_s is not None and not (_is_number(self.max_age_s) and self.max_age_s > 0):
             raise ValueError("spool max_age_s must be a positive number of seconds, or None")
+        if not (_is_number(self.keep_acknowledged_s) and self.keep_acknowledged_s >= 0):
+            raise ValueError("spool keep_acknowledged_s must be a number of seconds, 0 or more")
 
     @classmethod
     def of(cls, spool: str | os.PathLike[str] | Mapping[str, Any] | SpoolOptions) -> SpoolOptions:
@@ -108,6 +116,17 @@ class SpoolFolder:
         self.path = Path(options.folder).expanduser().absolute()
         self.queue = self.path / "queue"
         self.rejected = self.path / "rejected"
+        self.acknowledged = self.path / "acknowledged"
+
+    @classmethod
+    def without_limits(cls, path: Path) -> SpoolFolder:
+        """Return the folder of other programs, for a command; raise `OSError`.
+
+        Their limits are not known, and nothing is to go for looking at it. Where they keep acknowledged records, a
+        command does, too.
+        """
+        keep_s = math.inf if "acknowledged" in files.folders_in(path) else 0
+        return cls(SpoolOptions(path, max_size_bytes=sys.maxsize, keep_acknowledged_s=keep_s))
 
     def __repr__(self) -> str:
         return f"spool {self.path}"
@@ -163,6 +182,17 @@ class SpoolFolder:
                 new = self.path / f".FORMAT-{token_hex(8)}"
                 files.replace_content(self.path / "FORMAT", _FORMAT.encode(), new, is_synced=True)
                 files.sync_folder(self.path.parent)
+        self._prepare_acknowledged()
+
+    def _prepare_acknowledged(self) -> None:
+        """Create the folder for acknowledged records, or remove it where none are kept; nothing depends on it."""
+        with suppress(OSError):
+            is_there = self.acknowledged.name in files.folders_in(self.path)
+            if self.options.keep_acknowledged_s and not is_there:
+                files.make_folder(self.acknowledged)
+                files.sync_folder(self.path)
+            elif is_there and not self.options.keep_acknowledged_s:
+                files.remove_folder(self.acknowledged)
 
     @contextmanager
     def _explaining(self) -> Iterator[None]:
@@ -198,6 +228,10 @@ class SpoolFolder:
     def rejected_files(self) -> list[Path]:
         """Return the files with rejected records; raise `OSError`."""
         return rejected_files(self.rejected)
+
+    def acknowledged_files(self) -> list[Path]:
+        """Return the files with acknowledged records, the oldest first; raise `OSError`."""
+        return acknowledged_files(self.acknowledged)
 
     def journals(self) -> list[Path]:
         """Return the folders of all journals, the oldest first; raise `OSError`."""

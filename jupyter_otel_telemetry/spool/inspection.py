@@ -9,6 +9,7 @@ from google.protobuf.message import DecodeError
 
 from jupyter_otel_telemetry.otlp.encoding import observed_time_ns
 from jupyter_otel_telemetry.otlp.entries import MAX_BATCH_RECORDS, Entry, message_of
+from jupyter_otel_telemetry.spool.acknowledged import acknowledged_in
 from jupyter_otel_telemetry.spool.files import File, stat_of
 from jupyter_otel_telemetry.spool.frames import RECORD, RESOURCE, SCOPE, frames_of
 from jupyter_otel_telemetry.spool.groups import Unreadable
@@ -22,13 +23,14 @@ if TYPE_CHECKING:
 
     from opentelemetry.proto.collector.logs.v1.logs_service_pb2 import ExportLogsServiceRequest
 
+    from jupyter_otel_telemetry.spool.acknowledged import Acknowledged
     from jupyter_otel_telemetry.spool.folder import SpoolFolder
     from jupyter_otel_telemetry.spool.rejected import Rejected
 
     Tell = Callable[[str], object]
     """Is called with a sentence for each file, or part of one, that cannot be read."""
 
-__all__ = ["count_left", "in_use", "rejected", "requests", "status", "waiting"]
+__all__ = ["acknowledged", "count_left", "in_use", "rejected", "requests", "status", "waiting"]
 
 
 def waiting(journal: Path, tell: Tell) -> Iterator[Entry]:
@@ -96,6 +98,19 @@ def rejected(folder: SpoolFolder, tell: Tell) -> Iterator[Rejected]:
             tell(str(error))
 
 
+def acknowledged(folder: SpoolFolder, tell: Tell) -> Iterator[Acknowledged]:
+    """Read the acknowledged records that are kept, the oldest of each process first."""
+    for path in folder.acknowledged_files():
+        try:
+            for found in acknowledged_in(path):
+                if isinstance(found, Unreadable):
+                    tell(found.problem)
+                else:
+                    yield found
+        except OSError as error:
+            tell(str(error))
+
+
 def in_use(path: Path, tell: Tell) -> bool:
     """Tell whether a process has a journal."""
     try:
@@ -111,15 +126,23 @@ def count_left(folder: SpoolFolder, tell: Tell) -> int:
 
 
 def status(folder: SpoolFolder, tell: Tell) -> dict[str, Any]:
-    """Return how much waits, of which process, since when, and how much was rejected."""
+    """Return how much waits, of which process, since when, and how much was rejected, or is kept though acknowledged.
+
+    `oldest` is when the oldest was recorded that waits, `oldest_acknowledged` when the oldest was acknowledged.
+    """
     processes = [_journal_status(path, tell) for path in folder.journals()]
     oldest = [row["oldest"] for row in processes if row["oldest"] is not None]
+    kept = [(found.time_ns, len(found.entries)) for found in acknowledged(folder, tell)]
+    kept_since_ns = min((time_ns for time_ns, _ in kept if time_ns is not None), default=None)
+    off_queue = [*folder.rejected_files(), *folder.acknowledged_files()]
     return {
         "folder": str(folder.path),
         "records": sum(row["records"] for row in processes),
         "rejected": sum(len(found.entries) for found in rejected(folder, tell)),
-        "size_bytes": sum(row["size_bytes"] for row in processes) + _size_bytes(folder.rejected_files()),
+        "acknowledged": sum(count for _, count in kept),
+        "size_bytes": sum(row["size_bytes"] for row in processes) + _size_bytes(off_queue),
         "oldest": min(oldest, default=None),
+        "oldest_acknowledged": None if kept_since_ns is None else rfc3339(kept_since_ns),
         "processes": processes,
     }
 

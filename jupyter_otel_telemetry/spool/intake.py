@@ -6,6 +6,7 @@ import logging
 import threading
 from typing import TYPE_CHECKING, Final
 
+from jupyter_otel_telemetry.spool.acknowledged import making_way
 from jupyter_otel_telemetry.spool.files import LostFileError
 from jupyter_otel_telemetry.spool.limits import Limits
 from jupyter_otel_telemetry.spool.losses import Losses, SpoolFullError, consequence
@@ -112,6 +113,9 @@ class Intake:
         log_deferred()
 
     def _write(self, entry: Entry) -> Position:
+        return making_way(self.folder, lambda: self._write_once(entry))
+
+    def _write_once(self, entry: Entry) -> Position:
         own = self._own_to_write()
         try:
             return self._write_to(own, entry)
@@ -180,7 +184,7 @@ class Intake:
                 return True
             was_appending, self._is_appending = self._is_appending, True
             try:
-                count = own.rewrite()
+                count = making_way(self.folder, own.rewrite)
             except OSError:
                 return False
             finally:

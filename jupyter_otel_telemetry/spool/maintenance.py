@@ -46,7 +46,7 @@ class Drain:
         self.accepted = self.refused = 0
         self._folder = folder
         self._store = Store(folder)
-        self._courier = Courier(build_transport(exporter), self._set_aside, self._count_accepted)
+        self._courier = Courier(build_transport(exporter), self._set_aside, self._accept)
 
     def steps(self) -> Iterator[tuple[int, Answer]]:
         """Send, batch after batch; return how many records are done with each time, and the last answer.
@@ -76,8 +76,9 @@ class Drain:
         self._store.close()
         self._courier.close()
 
-    def _count_accepted(self, count: int) -> None:
-        self.accepted += count
+    def _accept(self, entries: Sequence[Entry], accepted: int) -> None:
+        self.accepted += accepted
+        self._store.keep(entries, accepted)
 
     def _set_aside(self, entries: Sequence[Entry], answer: Answer, rejected: int) -> None:
         self.refused += rejected

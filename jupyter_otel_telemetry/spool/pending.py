@@ -6,6 +6,7 @@ from collections import deque
 from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
+from jupyter_otel_telemetry.spool.acknowledged import making_way
 from jupyter_otel_telemetry.spool.memory import MAX_MEMORY_BYTES
 from jupyter_otel_telemetry.spool.reader import Reader
 from jupyter_otel_telemetry.spool.rejected import RejectedFiles
@@ -29,6 +30,7 @@ class Pending:
 
     def __init__(self, folder: SpoolFolder) -> None:
         options = folder.options
+        self._folder = folder
         self._files = RejectedFiles(folder.rejected, options.segment_bytes, is_synced=options.durability == "power")
         self._waiting: deque[tuple[Sequence[Entry], dict[str, Any]]] = deque()
         self._size_bytes = 0
@@ -46,7 +48,7 @@ class Pending:
         """
         try:
             self.store()
-            self._files.store(entries, why)
+            self._store(entries, why)
         except OSError as error:
             size_bytes = sum(entry.size_bytes for entry in entries)
             if self._waiting and self._size_bytes + size_bytes > MAX_MEMORY_BYTES:
@@ -63,12 +65,15 @@ class Pending:
         """Store the records that wait; raise `OSError`."""
         while self._waiting:
             entries, why = self._waiting[0]
-            self._files.store(entries, why)
+            self._store(entries, why)
             self._waiting.popleft()
             self._size_bytes -= sum(entry.size_bytes for entry in entries)
         pinned, self._pinned = self._pinned, set()
         for reader in pinned:
             reader.unpin()
+
+    def _store(self, entries: Sequence[Entry], why: dict[str, Any]) -> None:
+        making_way(self._folder, lambda: self._files.store(entries, why))
 
     def close(self) -> int:
         """Store what can be stored; return how many records are not, which the queue keeps."""

@@ -70,9 +70,7 @@ class SpoolLogRecordProcessor(LogRecordProcessor):
         self._destination = exporter.destination()
         self._trouble = TroubleLog(lambda: _logger)
         self._store = Store(self._folder)
-        self._sender = Sender(
-            self._store, Courier(build_transport(exporter), self._reject, self._count_accepted), self._tell
-        )
+        self._sender = Sender(self._store, Courier(build_transport(exporter), self._reject, self._accept), self._tell)
         self._reset()
         after_fork_in_child(self, SpoolLogRecordProcessor._reset_in_child)
         _processors.add(self)
@@ -145,8 +143,9 @@ class SpoolLogRecordProcessor(LogRecordProcessor):
             counts = ", ".join(f"{count} ({reason})" for reason, count in self._store.dropped.items())
             _logger.error("%r has dropped records: %s", self._folder, counts)
 
-    def _count_accepted(self, count: int) -> None:
-        record_counters().delivered.add(count)
+    def _accept(self, entries: Sequence[Entry], accepted: int) -> None:
+        record_counters().delivered.add(accepted)
+        self._store.keep(entries, accepted)
 
     def _reject(self, entries: Sequence[Entry], answer: Answer, rejected: int) -> None:
         is_first = not self.refused

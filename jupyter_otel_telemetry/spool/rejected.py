@@ -48,6 +48,11 @@ class Rejected(NamedTuple):
     why: dict[str, Any]
     entries: list[Entry]
 
+    @property
+    def is_partial(self) -> bool:
+        """Whether some of them were acknowledged; nobody says which."""
+        return bool(self.why.get("rejected", 0) < len(self.entries))
+
     def to_json(self) -> dict[str, Any]:
         """Return them as an OTLP JSON line has them, with the reason as one more member."""
         return to_json(message_of(self.entries)) | {"rejected": self.why}

@@ -11,6 +11,7 @@ from google.protobuf.message import DecodeError
 
 from jupyter_otel_telemetry.otlp.encoding import observed_time_ns
 from jupyter_otel_telemetry.otlp.entries import MAX_BATCH_BYTES, MAX_BATCH_RECORDS
+from jupyter_otel_telemetry.spool.acknowledged import AcknowledgedFiles, making_way
 from jupyter_otel_telemetry.spool.adopted import Adopted, note_damage
 from jupyter_otel_telemetry.spool.files import LostFileError, concerns_the_file
 from jupyter_otel_telemetry.spool.intake import Intake
@@ -56,6 +57,7 @@ class Store(Intake):
         super()._reset()
         self._adopted = Adopted(self.folder.queue)
         self._pending = Pending(self.folder)
+        self._acknowledged = AcknowledgedFiles(self.folder)
         self._source: Source | None = None
         self._may_adopt = False
         self._oldest_ns = 0
@@ -195,6 +197,23 @@ class Store(Intake):
                 # Some were on their way when they had to go, and were counted then.
                 if source is own and batch.segment not in own.removed:
                     self.done += len(batch.entries)
+
+    def keep(self, entries: Sequence[Entry], accepted: int) -> None:
+        """Keep the records of a request that was acknowledged, if the options say so. Never raises.
+
+        It is called before they are taken. Those of a request that was rejected in part are all in `rejected/`.
+        """
+        if not self.folder.options.keep_acknowledged_s or accepted < len(entries):
+            return
+        try:
+            size_bytes = making_way(self.folder, lambda: self._acknowledged.store(entries))
+        except OSError as error:
+            text = f": {error}; records are delivered, but cannot be sent again later"
+            self._trouble.failed(self._acknowledged, text, traceback=False)
+            return
+        self._trouble.worked(self._acknowledged)
+        if self._limits.grow_acknowledged(size_bytes):
+            self.make_room()
 
     def reject(self, entries: Sequence[Entry], why: dict[str, Any]) -> OSError | None:
         """Store records of the present batch that were rejected.
