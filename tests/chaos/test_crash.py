@@ -35,9 +35,9 @@ def using(system):
 class Workload:
     """What some processes do with a spool, one after the other and at random."""
 
-    def __init__(self, base, chance, durability):
+    def __init__(self, base, chance, **options):
         self._path = base / "spool"
-        self._durability = durability
+        self._options = options
         self._chance = chance
         self._count = 0
 
@@ -51,7 +51,7 @@ class Workload:
 
     def _open(self):
         self._store = open_store(
-            self._path, durability=self._durability, max_size_bytes=self._chance.choice([4, 64]) * MIN_SIZE_BYTES
+            self._path, max_size_bytes=self._chance.choice([4, 64]) * MIN_SIZE_BYTES, **self._options
         )
 
     def _append(self):
@@ -64,7 +64,10 @@ class Workload:
         self._store.tend(adopt=True)
         for source, batch in self._store.batches():
             done = self._chance.choice([len(batch.entries), 1])
-            self._recorder.note("accepted", *map(number_of, batch.entries[:done]))
+            numbers = tuple(map(number_of, batch.entries[:done]))
+            self._recorder.note("accepted", *numbers)
+            self._store.keep(batch.entries[:done], done)
+            self._recorder.note("kept", *numbers)
             self._store.take(source, batch, done)
 
     def _reject(self):
@@ -87,10 +90,10 @@ class Workload:
     _STEPS = (_append, _append, _append, _append, _deliver, _reject, _requeue, _rotate, _next_process)
 
 
-def found_in(path):
+def found_in(path, **options):
     """Start on what a crash has left; return the records that are delivered or kept as rejected, by number."""
     with using(UnsyncedOS()):
-        store = open_store(path)
+        store = open_store(path, **options)
         found = []
         while batches := list(_taken(store)):
             found += [one for batch in batches for one in batch.entries]
@@ -113,12 +116,22 @@ def _taken(store):
 
 def due(operations):
     """Return the numbers of the records that must be there: returned, and not accepted."""
+    return noted(operations, "returned") - noted(operations, "accepted")
+
+
+def noted(operations, what):
+    """Return the numbers of the records of which this is noted."""
     notes = [operation for operation in operations if isinstance(operation, Note)]
-    returned = {number for note in notes if note.what == "returned" for number in note.numbers}
-    return returned - {number for note in notes if note.what == "accepted" for number in note.numbers}
+    return {number for note in notes if note.what == what for number in note.numbers}
 
 
-def crashes(folder, workload, durability, crash):
+def acknowledged_in(path):
+    """Return the numbers of the records that are kept though acknowledged."""
+    found = inspection.acknowledged(SpoolFolder(SpoolOptions(path)), lambda _: None)
+    return {number_of(_like(one)) for group in found for one in group.entries}
+
+
+def crashes(folder, workload, crash, **options):
     """Yield operations of a workload up to a random moment, and the folder that a crash then leaves.
 
     `crash(operations, chance)` returns the state of the disk.
@@ -126,7 +139,7 @@ def crashes(folder, workload, durability, crash):
     chance = random.Random(SEED + workload)
     base, after = folder / "base", folder / "after"
     base.mkdir()
-    recorder = Workload(base, chance, durability).run(steps=25)
+    recorder = Workload(base, chance, **options).run(steps=25)
     for _ in range(STATES // WORKLOADS):
         operations = recorder.operations[: chance.randrange(len(recorder.operations) + 1)]
         after.mkdir()
@@ -152,7 +165,7 @@ class TestPower:
         def crash(operations, chance):
             return state(operations, chance, chance.choice([0, 0, 0.3, 0.7, 1]))
 
-        for operations, path in crashes(tmp_path, workload, "power", crash):
+        for operations, path in crashes(tmp_path, workload, crash, durability="power"):
             found = found_in(path)
             whole = {number for number, copies in found.items() if any(one == _like(one) for one in copies)}
 
@@ -163,7 +176,7 @@ class TestProcess:
     @pytest.mark.parametrize("workload", range(WORKLOADS // 4))
     def test_that_is_killed_loses_no_record_that_was_returned(self, tmp_path, workload):
         """Even in the middle of a write."""
-        for operations, path in crashes(tmp_path, workload, "process", killed):
+        for operations, path in crashes(tmp_path, workload, killed):
             assert due(operations) <= found_in(path).keys()
 
     @pytest.mark.parametrize("workload", range(WORKLOADS // 4))
@@ -173,11 +186,42 @@ class TestProcess:
         def crash(operations, chance):
             return state(operations, chance, chance.random())
 
-        for operations, path in crashes(tmp_path, workload, "process", crash):
+        for operations, path in crashes(tmp_path, workload, crash):
             returned = {number for one in operations if isinstance(one, Note) for number in one.numbers}
             being_written = max(returned, default=-1) + 1
 
             assert found_in(path).keys() <= returned | {being_written}
+
+
+class TestKeeping:
+    """With `keep_acknowledged_s`."""
+
+    @pytest.mark.parametrize("workload", range(WORKLOADS // 4))
+    def test_process_that_is_killed_loses_neither_waiting_nor_acknowledged_records(self, tmp_path, workload):
+        """Whatever is acknowledged is kept from the moment at which it leaves the queue."""
+        for operations, path in crashes(tmp_path, workload, killed, keep_acknowledged_s=3600):
+            waiting = found_in(path, keep_acknowledged_s=3600).keys()
+            kept = acknowledged_in(path)
+
+            assert due(operations) <= waiting
+            assert noted(operations, "kept") <= kept
+            assert noted(operations, "returned") <= waiting | kept
+
+    @pytest.mark.parametrize("workload", range(WORKLOADS // 4))
+    def test_power_loses_neither_waiting_nor_acknowledged_records(self, tmp_path, workload):
+        """With durability "power"."""
+
+        def crash(operations, chance):
+            return state(operations, chance, chance.choice([0, 0, 0.3, 0.7, 1]))
+
+        options = {"durability": "power", "keep_acknowledged_s": 3600}
+        for operations, path in crashes(tmp_path, workload, crash, **options):
+            waiting = found_in(path, **options).keys()
+            kept = acknowledged_in(path)
+
+            assert due(operations) <= waiting
+            assert noted(operations, "kept") <= kept
+            assert noted(operations, "returned") <= waiting | kept
 
 
 def _like(one):
