@@ -16,7 +16,7 @@ from rich.table import Table
 from rich.text import Text
 
 from jupyter_otel_telemetry.cli.logs import Rows, json_line
-from jupyter_otel_telemetry.cli.moments import MOMENT
+from jupyter_otel_telemetry.cli.moments import moment
 from jupyter_otel_telemetry.cli.output import json_text, print_report, printable, printable_content
 from jupyter_otel_telemetry.otlp.otlpjson import to_json
 from jupyter_otel_telemetry.otlp.received import logs_of
@@ -171,8 +171,14 @@ def retry_rejected(folder: Path, *, exporter: ExporterOptions, timeout_s: float)
 
 @spool.command()
 @_DIR
-@click.option("--since", type=MOMENT, required=True, help="Acknowledged since: 10m (s, m, h, d) ago, or RFC 3339.")
-@click.option("--until", type=MOMENT, help="And until, likewise; default: now.")
+@click.option(
+    "--since",
+    metavar="TIME",
+    callback=moment,
+    required=True,
+    help="Acknowledged since: 10m (ago; or s, h, d), or an RFC 3339 time.",
+)
+@click.option("--until", metavar="TIME", callback=moment, help="And until, likewise; default: now.")
 @_destination
 def resend(folder: Path, *, since: int, until: int | None, exporter: ExporterOptions, timeout_s: float) -> None:
     """Send again what was acknowledged in a time, to a receiver that has lost it.
