@@ -73,6 +73,10 @@ class Collector:
         self._process.terminate()
         self._process.wait(120)
 
+    def kill(self):
+        self._process.kill()
+        self._process.wait(120)
+
 
 @pytest.fixture(scope="module")
 def collector(tmp_path_factory):

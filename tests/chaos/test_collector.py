@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import logging
 import threading
 
 import pytest
 from builders import ID, schema
+from click.testing import CliRunner
 
-from jupyter_otel_telemetry import EventLog, OTLPHandler
+from jupyter_otel_telemetry import EventLog, OTLPHandler, OTLPJSONFormatter
+from jupyter_otel_telemetry.cli.app import app
+from jupyter_otel_telemetry.otlp.received import parse_json
 
 
 def uid(log):
@@ -53,3 +57,31 @@ def test_no_event_is_missing_after_restarts(collector, folder, protocol):
     for log in collector.receiver.logs:
         arrived[log.attributes["jupyter.event.action"]].add(log.attributes["jupyter.event.count"])
     assert arrived == {name: set(range(count)) for name, count in recorded.items()}
+
+
+def test_killed_collector_gets_again_what_it_had_acknowledged(collector, folder, tmp_path):
+    """It has no queue on its disk, so whatever it had not passed on is gone with it."""
+    file = logging.FileHandler(tmp_path / "events.jsonl")
+    file.setFormatter(OTLPJSONFormatter())
+    handler = OTLPHandler(endpoint=collector.http, spool={"folder": folder, "keep_acknowledged_s": 3600})
+    log = EventLog(handlers=[file, handler], allowed_schemas=["*"])
+    log.register_schema(schema())
+    collector.receiver.stop()
+    try:
+        for number in range(500):
+            log.record_event(ID, 1, {"action": "a", "count": number})
+        assert handler.force_flush(120)
+        collector.kill()
+    finally:
+        collector.receiver.clear()
+        collector.receiver.start()
+    collector.start()
+    handler._provider.shutdown()
+    file.close()
+    arguments = ["spool", "resend", str(folder), "--since", "1h", "--endpoint", collector.http]
+    result = CliRunner().invoke(app, arguments)
+    arrived = collector.receiver.wait_for(500, timeout_s=120)
+
+    assert "accepted: 500, rejected: 0, not sent: 0" in result.output
+    recorded = [one for line in (tmp_path / "events.jsonl").read_bytes().splitlines() for one in parse_json(line)]
+    assert sorted(map(uid, arrived)) == sorted(map(uid, recorded))

@@ -11,6 +11,7 @@ from builders import ID, schema
 
 from jupyter_otel_telemetry import EventLog, OTLPHandler
 from jupyter_otel_telemetry.export import lifecycle
+from jupyter_otel_telemetry.otlp.receiver import OTLPReceiver
 from jupyter_otel_telemetry.spool import processor
 
 STARTUP = ["workers", "jupyter_otel_telemetry.spool", "jsonschema", "jsonschema_rs", "requests"]
@@ -28,14 +29,28 @@ def event_log(endpoint, folder, *, patient=True, **options):
     return log
 
 
-def record(endpoint, folder, writer, told, count=None, padding=0):
-    """Record events, and say of each through a descriptor that `record_event` has returned."""
-    log = event_log(endpoint, folder)
+def record(endpoint, folder, writer, told, count=None, padding=0, *, stay=False, **options):
+    """Record events, and say of each through a descriptor that `record_event` has returned; end, or stay."""
+    log = event_log(endpoint, folder, **options)
     number = 0
     while number != count:
         log.record_event(ID, 1, {"action": writer, "count": number, "padding": "x" * padding})
         os.write(told.fileno(), f"{number}\n".encode())
         number += 1
+    if stay:
+        threading.Event().wait()
+
+
+def store(port, path):
+    """Acknowledge records and keep them in memory, as a store does before it writes; note uid and number of each."""
+    with path.open("ab", buffering=0) as file:
+
+        def note(log):
+            uid, number = log.attributes["log.record.uid"], log.attributes["jupyter.event.count"]
+            file.write(f"{uid} {number}\n".encode())
+
+        with OTLPReceiver(port=port, on_log=note):
+            threading.Event().wait()
 
 
 def visit(endpoint, folder):
