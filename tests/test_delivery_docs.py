@@ -105,5 +105,5 @@ def test_commands_exist():
     names = {row[0].split()[1] for row in rows("Looking after it")}
     help_text = CliRunner().invoke(app, ["spool", "--help"]).output
 
-    assert len(names) == 5
+    assert len(names) == 6
     assert all(f"\n  {name}" in help_text for name in names)

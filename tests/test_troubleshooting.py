@@ -10,7 +10,7 @@ ROOT = Path(__file__).parent.parent
 PAGE = (ROOT / "docs" / "troubleshooting.md").read_text(encoding="utf-8")
 FOREIGN = (
     *("cannot pickle", "`os._exit`", r"`\u00e9`"),
-    *("events of rotated", "old events arrive", "401, 403, 404"),
+    *("events of rotated", "old events arrive", "401, 403, 404", "a store lacks"),
 )
 ROWS = [row.strip("| ").partition(" | ")[0] for row in PAGE.splitlines() if row.startswith("| ")]
 MESSAGES = [row for row in ROWS if row not in ("message", "---") and not row.startswith(FOREIGN)]

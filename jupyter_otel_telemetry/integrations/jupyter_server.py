@@ -165,8 +165,8 @@ class OTelTelemetry(LoggingConfigurable):
         help="""
         Folder in which events wait until the receiver has accepted them, so that none is lost: `"/var/lib/events"`.
 
-        Or a mapping with a `folder` and any of `durability`, `max_size_bytes`, `max_age_s`, `when_full`. None, the
-        default: they wait in memory.
+        Or a mapping with a `folder` and any of `durability`, `max_size_bytes`, `max_age_s`, `when_full`,
+        `keep_acknowledged_s`. None, the default: they wait in memory.
         """,
     ).tag(config=True)
 

@@ -202,7 +202,7 @@ def _observe() -> None:
     of = SpoolLogRecordProcessor
     records = "Log records of this process that wait in the spool"
     observe_gauge("jupyter.spool.depth", "{record}", records, lambda: look(of.depth))
-    size = "Size of the spool, rejected records included, of all processes"
+    size = "Size of the spool, rejected and acknowledged records included, of all processes"
     observe_gauge("jupyter.spool.size", "By", size, lambda: look(of.size_bytes))
     age = "How long the oldest log record that this process is to send has been waiting"
     observe_gauge("jupyter.spool.age", "s", age, lambda: look(of.age_s))
