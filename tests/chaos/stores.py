@@ -51,6 +51,7 @@ def deliver(store, rounds=1):
         store.tend(adopt=True)
         for source, batch in store.batches():
             found += map(number_of, batch.entries)
+            store.keep(batch.entries, len(batch.entries))
             store.take(source, batch, len(batch.entries))
     return found
 

@@ -16,6 +16,7 @@ from jupyter_otel_telemetry.spool import SpoolOptions, files, groups, inspection
 from jupyter_otel_telemetry.spool.folder import MIN_SIZE_BYTES, SpoolFolder
 from jupyter_otel_telemetry.spool.limits import Limits
 from jupyter_otel_telemetry.spool.maintenance import requeue_rejected
+from jupyter_otel_telemetry.spool.store import Store
 
 
 def append(store, *numbers, size=0):
@@ -136,7 +137,7 @@ class TestWhatIsKept:
         assert deliver(open_store(folder, keep_acknowledged_s=3600), 2) == []
 
     def test_is_in_the_queue_too_where_a_process_is_killed_at_that_moment(self, folder):
-        """So it is sent a second time, and never lost."""
+        """So it is sent a second time, kept a second time, and never lost."""
         store = open_store(folder, keep_acknowledged_s=3600)
         append(store, 0, 1)
         [(_, batch)] = store.batches()
@@ -144,7 +145,22 @@ class TestWhatIsKept:
         die(store)
 
         assert deliver(open_store(folder, keep_acknowledged_s=3600)) == [0, 1]
-        assert kept(folder) == [0, 1]
+        assert kept(folder) == [0, 1, 0, 1]
+
+    def test_is_copied_before_it_leaves_the_queue(self, http, folder, spooling, monkeypatch):
+        """So there is no moment at which it is in neither."""
+        taken, kept_then = Store.take, []
+
+        def take(store, source, batch, done):
+            kept_then.append(event_numbers(folder))
+            taken(store, source, batch, done)
+
+        monkeypatch.setattr(Store, "take", take)
+        log = spooling(http, keep_acknowledged_s=3600)
+        log.record_event(ID, 1, {"action": "a", "count": 0})
+        assert log.handlers[0].force_flush(120)
+
+        assert kept_then == [[0]]
 
     def test_excludes_rejected_records(self, http, folder, spooling):
         """They are in `rejected/`; the others of their batch are kept."""

@@ -65,8 +65,9 @@ class TestAnyFailure:
         st.integers(0, 60),
         st.sampled_from([1, 2, 10, 1000]),
         st.sampled_from(["process", "power"]),
+        st.sampled_from([0, 3600]),
     )
-    def test_loses_nothing(self, name, error, first, count, durability):
+    def test_loses_nothing(self, name, error, first, count, durability, keep_s):
         """Records of this process and those that another one has left arrive, from this process or the next."""
         with tempfile.TemporaryDirectory() as base:
             path = Path(base) / "spool"
@@ -74,7 +75,8 @@ class TestAnyFailure:
             for number in range(10):
                 other.append(entry(number, 9_000))
             die(other)
-            store = open_store(path, durability=durability)
+            options = {"durability": durability, "keep_acknowledged_s": keep_s}
+            store = open_store(path, **options)
             found = []
             with failing(name, error, first, count):
                 for number in range(10, 40):
@@ -84,7 +86,7 @@ class TestAnyFailure:
             found += deliver(store, 2)
             lost = sum(store.dropped.values())
             store.close()
-            following = open_store(path)
+            following = open_store(path, **options)
             found += deliver(following, 8)
             following.close()
 
