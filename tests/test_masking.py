@@ -1,6 +1,7 @@
 """No secret stands in a log line, an error or a file, in whatever form it was configured and comes back."""
 
 import base64
+import http.client
 import logging
 import os
 import traceback
@@ -8,7 +9,7 @@ from http.server import BaseHTTPRequestHandler
 from urllib.parse import quote
 
 import pytest
-from builders import free_port, serving
+from builders import Receiver, free_port, serving
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from traitlets import TraitError
@@ -17,6 +18,7 @@ from traitlets.config import Config
 from jupyter_otel_telemetry import EventLog, OTLPHandler
 from jupyter_otel_telemetry.errors import PolicyError, SchemaSourceError
 from jupyter_otel_telemetry.masking import mask_text, mask_url, secrets_of_url
+from jupyter_otel_telemetry.otlp.library_logs import masked_library_logs
 from jupyter_otel_telemetry.otlp.settings import ExporterOptions
 from jupyter_otel_telemetry.otlp.transport import build_transport
 from jupyter_otel_telemetry.privacy.pseudonyms import find_pseudonym_key
@@ -122,6 +124,29 @@ class TestMaskText:
         """Where the text was cut."""
         assert mask_text(f"refused: {secret[:length]}", [secret]) == "refused: …"
 
+    @given(words, st.data())
+    def test_hides_a_part_of_a_secret(self, secret, data):
+        """Each run of eight characters or more, as receivers show the beginning or the end of a wrong token."""
+        secret += "e1gh7more"
+        begin = data.draw(st.integers(0, len(secret) - 8))
+        part = secret[begin : data.draw(st.integers(begin + 8, len(secret)))]
+
+        assert mask_text(f"token ({part}***) is wrong", [f"Bearer {secret}"]) == "token (…***) is wrong"
+
+    @given(words, st.integers(0, 5), st.sampled_from([base64.b64encode, base64.urlsafe_b64encode]))
+    def test_hides_a_secret_in_base64(self, secret, before, encode):
+        """Alone, and within a longer text that was encoded."""
+        encoded = encode(b"user:"[:before] + f"{secret}~~~".encode()).decode()
+        shown = mask_text(f"got {encoded}", [secret])
+
+        # All but the two characters that hold bits of its neighbours, too.
+        assert len(shown.replace("…", "")) <= len(f"got {encoded}") - (len(secret) * 8 // 6 - 2)
+
+    @pytest.mark.parametrize("text", ["Bearer authentication is missing", "404: no page /v1/logs", "opentelemetry"])
+    def test_leaves_runs_across_words_and_known_words(self, text):
+        """They say nothing of a secret, and are in many answers."""
+        assert mask_text(text, ["Bearer a7", "/a7/opentelemetry/v1/logs"]) == text
+
     def test_leaves_the_rest(self):
         """Short values such as 1 are no secrets."""
         assert mask_text("bob has 1 of 12 bobbins", ["1", "bob"]) == "… has 1 of 12 bobbins"
@@ -189,6 +214,85 @@ class TestAnswers:
 
         assert answer.reason
         assert SECRET not in repr(answer)
+
+
+class TestLibraries:
+    """HTTP libraries log requests, and `http.client` prints them, if the program wants it."""
+
+    @pytest.fixture
+    def send(self):
+        """Return a function that sends a request with secrets to a receiver, in its URL and its headers."""
+
+        def to(handler):
+            with serving(handler) as server:
+                server.status = 200
+                endpoint = f"{server.url.replace('//', f'//bob:{SECRET}@')}/{SECRET}?key={SECRET}"
+                transport = build_transport(ExporterOptions(endpoint, headers={"x-key": SECRET}))
+                transport.send(b"")
+                transport.close()
+
+        return to
+
+    def test_log_of_a_request_shows_no_secret(self, send, caplog):
+        """The line of urllib3 has address and status only."""
+        caplog.set_level(logging.DEBUG)
+        send(Receiver)
+
+        assert '"POST … HTTP/1.1" 200 0' in caplog.text
+        assert SECRET not in everything_logged(caplog)
+
+    def test_warning_with_an_exception_shows_no_secret(self, send, caplog):
+        """That of an answer whose headers cannot be parsed."""
+        send(WrongHeader)
+
+        assert "Failed to parse headers" in caplog.text
+        assert SECRET not in everything_logged(caplog)
+
+    @pytest.mark.parametrize(
+        "name", ["urllib3.connection", "urllib3.connectionpool", "urllib3.poolmanager", "urllib3.util.retry"]
+    )
+    def test_each_logger_of_a_library_masks(self, send, caplog, name):
+        """While a request is sent, in the sending thread; not the program's own requests."""
+        caplog.set_level(logging.DEBUG)
+        send(Receiver)
+        with masked_library_logs(lambda text: text.replace(SECRET, "…")):
+            logging.getLogger(name).info("to %s", SECRET)
+        logging.getLogger(name).info("to %s", "elsewhere")
+
+        assert [record.getMessage() for record in caplog.records[-2:]] == ["to …", "to elsewhere"]
+
+    def test_request_within_a_request_leaves_its_mask(self, send, caplog):
+        """Of a handler that sends a log message of the outer one right away."""
+        send(Receiver)
+        with masked_library_logs(lambda text: text.replace(SECRET, "…")):
+            with masked_library_logs(str):
+                pass
+            logging.getLogger("urllib3.connection").warning("to %s", SECRET)
+
+        assert caplog.messages[-1] == "to …"
+
+    def test_message_that_cannot_be_masked_is_dropped(self, send, caplog):
+        """Logging would show its arguments."""
+        send(Receiver)
+        with masked_library_logs(str.lower):
+            logging.getLogger("urllib3.connection").warning("%d", SECRET)
+
+        assert SECRET not in everything_logged(caplog)
+
+    def test_prints_of_http_client_show_no_secret(self, send, capsys, monkeypatch):
+        """They would hold all headers."""
+        monkeypatch.setattr(http.client.HTTPConnection, "debuglevel", 1)
+        send(Receiver)
+
+        assert capsys.readouterr().out == ""
+
+
+class WrongHeader(Receiver):
+    """Accepts, with a header that is none, after one that repeats the request's line."""
+
+    def end_headers(self):
+        self._headers_buffer.append(f"X-Line: {self.path}\r\nno header {self.path}\r\n".encode())
+        super().end_headers()
 
 
 class TestRejected:
@@ -377,3 +481,11 @@ class TestSchemas:
 
         assert SECRET not in everything_in(caught.value)
         assert SECRET not in repr(vars(caught.value))
+
+    def test_prints_of_http_client_show_no_secret(self, event_log, capsys, monkeypatch):
+        """They would hold user and password."""
+        monkeypatch.setattr(http.client.HTTPConnection, "debuglevel", 1)
+        with serving(Receiver) as server, pytest.raises(SchemaSourceError):
+            event_log.register_schema_url(server.url.replace("//", f"//bob:{SECRET}@"))
+
+        assert capsys.readouterr().out == ""

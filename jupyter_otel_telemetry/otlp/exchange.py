@@ -90,10 +90,12 @@ class _Response(HTTPResponse):
 
 class Connection(HTTPConnection):
     response_class = _Response
+    debuglevel = 0  # a program that sets http.client's would print our headers
 
 
 class TLSConnection(HTTPSConnection):
     response_class = _Response
+    debuglevel = 0
 
 
 class Pool(HTTPConnectionPool):

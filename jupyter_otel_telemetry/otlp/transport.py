@@ -10,6 +10,8 @@ from dataclasses import replace
 from importlib import import_module
 from typing import TYPE_CHECKING, Final, Protocol
 
+from jupyter_otel_telemetry.otlp.library_logs import mask_library_logs, masked_library_logs
+
 if TYPE_CHECKING:
     from jupyter_otel_telemetry.otlp.answers import Answer
     from jupyter_otel_telemetry.otlp.settings import ExporterOptions, ExporterSettings
@@ -62,14 +64,16 @@ def build_transport(options: ExporterOptions, default_compression: str = "gzip")
 
 
 class _MaskingTransport:
-    """Masks the reason of each answer, which may repeat a secret."""
+    """Masks the reason of each answer, which may repeat a secret, and what libraries log meanwhile."""
 
     def __init__(self, transport: Transport, settings: ExporterSettings) -> None:
         self._transport = transport
         self._settings = settings
+        mask_library_logs()
 
     def send(self, request: bytes) -> Answer:
-        answer = self._transport.send(request)
+        with masked_library_logs(self._settings.mask):
+            answer = self._transport.send(request)
         return replace(answer, reason=self._settings.mask(answer.reason)) if answer.reason else answer
 
     def close(self) -> None:

@@ -113,7 +113,9 @@ def _fetch(url: str, deadline: float, *, is_verified: bool) -> bytes:
         pair = f"{unquote(parts.username)}:{unquote(parts.password or '')}"
         # Unredirected: another host must not see it.
         request.add_unredirected_header("Authorization", "Basic " + b64encode(pair.encode()).decode())
-    handlers: list[Any] = [_Redirects()]
+    # Python 3.12 and newer print headers where a program has set http.client's debuglevel.
+    quiet = urllib.request.HTTPHandler(debuglevel=0), urllib.request.HTTPSHandler(debuglevel=0)
+    handlers: list[Any] = [_Redirects(), *quiet]
     if is_loopback(parts.hostname or ""):
         handlers.append(urllib.request.ProxyHandler({}))
     with urllib.request.build_opener(*handlers).open(request, timeout=DOWNLOAD_TIMEOUT_S) as response:
