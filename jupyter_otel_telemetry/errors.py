@@ -32,7 +32,7 @@ class SchemaNotRegistered(TelemetryError, ValueError):
     """No schema is registered under this id and version.
 
     `version` is None where a `$ref` names the schema, since a `$ref` cannot name a version; `wanted_by`
-    is then the id of the schema that holds the `$ref`.
+    is then the id of the schema that holds the `$ref`, and `wanted_by_source` its file or URL, if it has one.
     """
 
     def __init__(
@@ -41,16 +41,19 @@ class SchemaNotRegistered(TelemetryError, ValueError):
         version: str | None,
         known: Collection[tuple[str, str]],
         wanted_by: str | None = None,
+        wanted_by_source: str | None = None,
     ) -> None:
-        super().__init__(schema_id, version, known, wanted_by)
-        self.schema_id, self.version, self.known, self.wanted_by = schema_id, version, known, wanted_by
+        super().__init__(schema_id, version, known, wanted_by, wanted_by_source)
+        self.schema_id, self.version, self.known = schema_id, version, known
+        self.wanted_by, self.wanted_by_source = wanted_by, wanted_by_source
 
     def __str__(self) -> str:
         what = f"schema {self.schema_id!r}"
         if self.version is not None:
             what += f" version {self.version}"
         if self.wanted_by is not None:
-            what += f", to which a $ref of {self.wanted_by!r} points,"
+            source = "" if self.wanted_by_source is None else f" (from {self.wanted_by_source})"
+            what += f", to which a $ref of {self.wanted_by!r}{source} points,"
         return f"{what} is not registered; {self._hint()}"
 
     def _hint(self) -> str:
@@ -99,13 +102,14 @@ class SchemaSourceError(TelemetryError, ValueError):
 
 
 def name_source(error: Exception, source: str | None) -> None:
-    """Let an error name the file or URL of its schema; a `PolicyError` is about the configuration."""
-    if source is None or isinstance(error, (SchemaSourceError, PolicyError)):
+    """Let an error name the file or URL of its schema, once; a `PolicyError` is about the configuration."""
+    if source is None or isinstance(error, (SchemaSourceError, SchemaNotRegistered, PolicyError)):
         return
     if isinstance(error, SchemaConflict):
         error.source = source
     elif isinstance(message := getattr(error, "message", None), str):  # jsonschema's
-        error.message = f"{source}: {message}"  # type: ignore[attr-defined]
+        if not message.startswith(f"{source}: "):
+            error.message = f"{source}: {message}"  # type: ignore[attr-defined]
     else:
         error.args = (f"{source}: {error}",)
 

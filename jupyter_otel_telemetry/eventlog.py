@@ -257,7 +257,8 @@ class EventLog(LoggingConfigurable):
         the first ones stay.
 
         Raises:
-            jsonschema.SchemaError: the schema is not a valid JSON Schema.
+            jsonschema.SchemaError: the schema is not a valid JSON Schema, or a `$ref` of it points to a place that
+                does not exist in it or in a registered schema.
             SchemaConflict: another schema has this id and version.
             ValueError: the schema lacks `$id` or `version`, has a property that begins with `__`, names an unknown
                 `$schema`, is not JSON, or has a wrong, misspelt or misplaced annotation.
@@ -302,9 +303,9 @@ class EventLog(LoggingConfigurable):
                 `problems` has a line for each of these files.
 
         """
-        registered: list[tuple[str, str]] = []
+        registered: list[tuple[str, tuple[str, str]]] = []
         parsed: dict[tuple[str, str], Schema] = {}
-        problems: list[str] = []
+        problems: dict[str, str] = {}
         paths = sources.find_files(folder)
         if not paths:
             self.log.warning("no schemas registered: no *.yaml, *.yml or *.json in %s", folder)
@@ -312,16 +313,17 @@ class EventLog(LoggingConfigurable):
             try:
                 schema = self._registry.parse(sources.read_file(path), str(path), parsed)
             except Exception as error:  # noqa: BLE001 - collected: one bad file must not hide the others
-                name_source(error, str(path))
-                problems.append(str(error).splitlines()[0].removeprefix("no schema from "))
+                problems[str(path)] = _problem(error, str(path))
             else:
-                registered.append(schema.key)
+                registered.append((str(path), schema.key))
                 parsed.setdefault(schema.key, schema)
-        self._registry.register_parsed(parsed.values())
+        refused = self._registry.register_parsed(parsed.values())
+        problems |= {path: _problem(refused[key], path) for path, key in registered if key in refused}
         if problems:
             problem = f"{len(problems)} of {len(paths)} files cannot be registered"
-            raise SchemaSourceError(str(folder), problem, problems)
-        return registered
+            in_order = [problems[path] for path in map(str, paths) if path in problems]
+            raise SchemaSourceError(str(folder), problem, in_order)
+        return [key for _, key in registered]
 
     def add_modifier(self, fn: Modifier, schema_id: str | None = None) -> None:
         """Let `fn` change events, of one schema or (None) of all, before they are validated.
@@ -369,6 +371,8 @@ class EventLog(LoggingConfigurable):
 
         Raises:
             SchemaNotRegistered: the schema, or one that it needs, is not registered.
+            jsonschema.SchemaError: a `$ref` of the schema points to a place that does not exist in another one, which
+                was registered after it.
             jsonschema.ValidationError: the event does not match its schema, is no mapping, holds what JSON cannot,
                 or has a property that begins with `__`.
             TypeError: `timestamp_override` is no datetime.
@@ -434,14 +438,14 @@ class EventLog(LoggingConfigurable):
         Returns:
             A mapping for each schema and handler (without handlers, for the `EventLog`), as JSON could have it:
             `schema` and `version`; `destination`, the handler; `allowed`, whether it gets events of the schema;
-            `because`, the entries that say so, or what says no; `warnings`, a list of texts; `is_complete`, false
-            only of a schema that describes more than ten thousand properties; and `properties`, a list of
-            `property`, `outcome` ("recorded", "withheld" or "pseudonymized") and `reason`. A property is a dotted
-            path that passes arrays unseen. `*` stands for any property that is not described, `/…/` for those whose
-            name matches the pattern, `[]` for items of an array that fare differently from other items.
+            `because`, the entries that say so, or what says no, such as a `$ref` of the schema to something that is
+            not registered; `warnings`, a list of texts; `is_complete`, false only of a schema that describes more
+            than ten thousand properties; and `properties`, a list of `property`, `outcome` ("recorded", "withheld" or
+            "pseudonymized") and `reason`. A property is a dotted path that passes arrays unseen. `*` stands for any
+            property that is not described, `/…/` for those whose name matches the pattern, `[]` for items of an array
+            that fare differently from other items.
 
         Raises:
-            SchemaNotRegistered: a schema needs another one, by `$ref`, that is not registered.
             PolicyError: `allowed_schemas` was changed in place to what it must not be.
 
         """
@@ -490,6 +494,12 @@ def _check(
     """Check an EventLog's policy, and those of its handlers; return the ids that could not be checked yet."""
     policies = [policy, *(narrower for handler in handlers or () for narrower in policies_of(handler))]
     return set().union(*(checked.check(schemas, schema_ids) for checked in policies))
+
+
+def _problem(error: Exception, path: str) -> str:
+    """Return a line that says why a file cannot be registered."""
+    name_source(error, path)
+    return str(error).splitlines()[0].removeprefix("no schema from ")
 
 
 def _shown(handler: logging.Handler) -> str:

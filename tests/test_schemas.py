@@ -426,13 +426,46 @@ class TestReferences:
         with pytest.raises(jsonschema.SchemaError, match="at /properties/b a \\$ref to '#/definitions/b'"):
             event_log.register_schema(schema(properties={"b": {"$ref": "#/definitions/b"}}))
 
-    def test_broken_pointer_into_another_schema_is_found_at_the_event(self, event_log):
-        """The message names both."""
-        event_log.register_schema(schema(properties={"b": {"$ref": "b#/definitions/x"}}))
+    def test_broken_pointer_into_another_schema_is_found_at_registration(self, event_log):
+        """If the other one is there, though a third one is not; what is refused leaves nothing."""
         event_log.register_schema(schema(id="https://example.org/b"))
+        properties = {"b": {"$ref": "b#/definitions/x"}, "c": {"$ref": "c"}}
+        with pytest.raises(jsonschema.SchemaError, match="at /properties/b a \\$ref to 'b#/definitions/x'"):
+            event_log.register_schema(schema(properties=properties))
 
-        with pytest.raises(jsonschema.SchemaError, match="which does not exist"):
+        assert list(event_log.schemas) == [("https://example.org/b", "1")]
+
+    def test_broken_pointer_into_a_later_schema_is_logged_when_that_comes(self, event_log, tmp_path, caplog):
+        """It is no fault of the later one. Log and error name schema, file and reference."""
+        file = tmp_path / "action.json"
+        file.write_text(json.dumps(schema(properties={"b": {"$ref": "b#/definitions/x"}})))
+        event_log.register_schema_file(file)
+        event_log.register_schema(schema(id="https://example.org/b"))
+        with pytest.raises(jsonschema.SchemaError) as error:
             event_log.record_event(ID, 1, {})
+
+        assert error.value.message.startswith(
+            f"{file}: schema '{ID}' has at /properties/b a $ref to 'b#/definitions/x', which does not exist; correct"
+        )
+        assert caplog.messages == [error.value.message]
+
+    def test_broken_pointer_does_not_prevent_other_schemas(self):
+        """Options for its schema wait, too."""
+        log = EventLog(allowed_schemas={ID: {"withheld_properties": ["b"]}})
+        log.register_schema(schema(properties={"b": {"$ref": "b#/definitions/x"}}))
+        log.register_schema(schema(id="https://example.org/b"))
+        log.register_schema(schema(id="https://example.org/c", properties={"b": {"$ref": "b"}}))
+
+        assert [schema_id for schema_id, _ in log.schemas][1:] == ["https://example.org/b", "https://example.org/c"]
+
+    def test_schema_that_is_too_tangled_with_another_is_refused(self, event_log):
+        """Each of them alone has bounded work."""
+        event_log.register_schema({"$id": "https://h/0", "version": 1})
+        chain = [{"$id": f"https://h/{n}", "version": 1, "allOf": [{"$ref": f"{n - 1}"}]} for n in range(1, 60)]
+        with pytest.raises(jsonschema.SchemaError, match="too tangled"):
+            any(map(event_log.register_schema, chain))
+
+        assert len(event_log.schemas) < 55
 
     def test_file_urls_are_not_opened(self, event_log, tmp_path):
         """A schema cannot read the disk."""

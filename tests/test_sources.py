@@ -13,7 +13,7 @@ import pytest
 import yaml
 from builders import ID, schema, serving, tls_context
 
-from jupyter_otel_telemetry import SchemaSourceError
+from jupyter_otel_telemetry import SchemaNotRegistered, SchemaSourceError
 from jupyter_otel_telemetry.schemas import downloads
 
 BOMB = "a: &a [x,x,x,x,x,x,x,x,x]\n" + "".join(
@@ -205,6 +205,41 @@ class TestRegisterSchemas:
         assert event_log.schemas[ID, 1]["type"] == "object"
         conflict = rf"{tmp_path}/b.yaml: schema '{ID}' version 1 is already registered, from {tmp_path}/a.yaml, with"
         assert [re.match(conflict, problem) is not None for problem in error.value.problems] == [True]
+
+    @pytest.mark.parametrize("names", ["abcd", "dcba"])
+    def test_broken_reference_costs_no_other_file(self, event_log, tmp_path, names):
+        """In any order of the paths: neither what it refers to nor what refers to it."""
+        broken = {"$id": "broken", "version": 1, "properties": {"a": {"$ref": "target#/definitions/x"}}}
+        referrer = {"$id": "referrer", "version": 1, "properties": {"a": {"$ref": "broken"}, "b": {"$ref": "target"}}}
+        good = {"$id": "good", "version": 1, "properties": {"a": {"$ref": "target"}}}
+        for name, document in zip(names, [broken, {"$id": "target", "version": 1}, referrer, good], strict=True):
+            (tmp_path / f"{name}.yaml").write_text(yaml.safe_dump(document))
+        with pytest.raises(SchemaSourceError) as error:
+            event_log.register_schemas(tmp_path)
+
+        place = f"{tmp_path}/{names[0]}.yaml: schema 'broken' has at /properties/a a $ref to 'target#/definitions/x'"
+        assert [problem.startswith(place) for problem in error.value.problems] == [True]
+        assert {schema_id for schema_id, _ in event_log.schemas} == {"target", "referrer", "good"}
+
+    def test_later_version_with_a_broken_reference_is_not_meant(self, event_log, tmp_path):
+        """References to its id mean the highest version that is registered."""
+        (tmp_path / "user2.yaml").write_text("{$id: user, version: 2, properties: {a: {$ref: 'user1#/x'}}}")
+        (tmp_path / "user1.yaml").write_text("{$id: user1, version: 1}")
+        (tmp_path / "user.yaml").write_text("{$id: user, version: 1, type: string}")
+        (tmp_path / "action.yaml").write_text("{$id: action, version: 1, properties: {user: {$ref: user}}}")
+        with pytest.raises(SchemaSourceError, match="1 of 4 files"):
+            event_log.register_schemas(tmp_path)
+
+        assert event_log.record_event("action", 1, {"user": "ada"}) == {"user": "ada"}
+
+    def test_missing_schema_is_named_with_the_file_that_wants_it(self, event_log, tmp_path):
+        """At the event, since it may come until then."""
+        (tmp_path / "a.yaml").write_text("{$id: a, version: 1, properties: {b: {$ref: b}}}")
+        event_log.register_schemas(tmp_path)
+        wanted = rf"'b', to which a \$ref of 'a' \(from {tmp_path}/a.yaml\) points, is not registered; register it"
+
+        with pytest.raises(SchemaNotRegistered, match=wanted):
+            event_log.record_event("a", 1, {})
 
     def test_hidden_files_and_folders_are_skipped(self, event_log, tmp_path):
         """What notebooks, editors and file systems leave there is not meant."""

@@ -26,12 +26,11 @@ from jupyter_otel_telemetry.options import suggestion
 from jupyter_otel_telemetry.privacy.explain import Destination, explanations
 from jupyter_otel_telemetry.privacy.policy import policies_of
 from jupyter_otel_telemetry.schemas.installed import installed_folders
-from jupyter_otel_telemetry.schemas.registry import SchemaRegistry
+from jupyter_otel_telemetry.schemas.registry import Schemas
+from jupyter_otel_telemetry.schemas.schema import parse_schema
 
 if TYPE_CHECKING:
     from rich.console import Console
-
-    from jupyter_otel_telemetry.schemas.registry import Schemas
 
 __all__ = ["explain"]
 
@@ -110,10 +109,10 @@ def _explanations(config: Config, wanted: tuple[str, ...]) -> list[dict[str, Any
     log = EventLog(config=Config({"EventLog": config.get("EventLog", {})}))
     chosen = _register(log, wanted)
     foreign = _foreign_destinations(config)
-    registry = SchemaRegistry(lambda schemas, new_ids: _check(foreign, schemas, new_ids))
-    registry.register_parsed([registry.parse(schema) for schema in log.schemas.values()])
+    schemas = Schemas({key: parse_schema(document) for key, document in log.schemas.items()})
+    _check(foreign, schemas)
     found = log.explain() if "EventLog" in config else []
-    found += explanations(registry.current, foreign)
+    found += explanations(schemas, foreign)
     return sorted(
         (explanation for explanation in found if (explanation["schema"], explanation["version"]) in chosen),
         key=lambda explanation: (explanation["schema"], explanation["version"]),
@@ -174,10 +173,10 @@ def _problem(handlers: Any) -> str | None:
     return None
 
 
-def _check(destinations: list[Destination], schemas: Schemas, new_ids: set[str]) -> None:
+def _check(destinations: list[Destination], schemas: Schemas) -> None:
     for destination in destinations:
         for policy in destination.policies:
-            policy.check(schemas, new_ids)
+            policy.check(schemas, {schema_id for schema_id, _ in schemas})
 
 
 def _show(found: list[dict[str, Any]], console: Console) -> None:

@@ -43,22 +43,19 @@ class _Row(NamedTuple):
 
 
 def explanations(schemas: Schemas, destinations: Sequence[Destination]) -> list[dict[str, Any]]:
-    """Explain every schema for every destination, as JSON; `EventLog.explain` says what it holds.
-
-    Raises:
-        SchemaNotRegistered: a schema needs another one, by `$ref`, that is not registered.
-
-    """
+    """Explain every schema for every destination, as JSON; `EventLog.explain` says what it holds."""
     return [
-        _explained(schemas.compiled(*key), destination) for key in sorted(schemas) for destination in destinations
+        _explained(schemas.compiled(*key), destination) if fault is None else _unexplained(key, fault, destination)
+        for key in sorted(schemas)
+        for fault in [schemas.fault(key)]
+        for destination in destinations
     ]
 
 
-def _explained(compiled: CompiledSchema, destination: Destination) -> dict[str, Any]:
-    schema = compiled.schema
-    explanation: dict[str, Any] = {
-        "schema": schema.id,
-        "version": schema.version,
+def _explanation(key: tuple[str, str], destination: Destination) -> dict[str, Any]:
+    return {
+        "schema": key[0],
+        "version": key[1],
         "destination": destination.name,
         "allowed": True,
         "because": [],
@@ -66,6 +63,19 @@ def _explained(compiled: CompiledSchema, destination: Destination) -> dict[str, 
         "is_complete": True,
         "properties": [],
     }
+
+
+def _unexplained(key: tuple[str, str], fault: Exception, destination: Destination) -> dict[str, Any]:
+    """Explain a schema that cannot be applied: nothing is recorded, except events that come without their schema."""
+    text = getattr(fault, "message", None) or str(fault)
+    if destination.sees_flags:
+        return _explanation(key, destination) | {"allowed": False, "because": [text]}
+    return _explanation(key, destination) | {"warnings": [text], "is_complete": False}
+
+
+def _explained(compiled: CompiledSchema, destination: Destination) -> dict[str, Any]:
+    schema = compiled.schema
+    explanation = _explanation(schema.key, destination)
     root = compiled.flags.root if destination.sees_flags else None
     steps: list[tuple[str, Step]] = []
     pseudonyms: frozenset[str] = frozenset()

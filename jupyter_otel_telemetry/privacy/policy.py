@@ -11,7 +11,7 @@ from itertools import islice
 from logging.handlers import MemoryHandler
 from typing import TYPE_CHECKING, Any, Final
 
-from jupyter_otel_telemetry.errors import PolicyError, SchemaNotRegistered
+from jupyter_otel_telemetry.errors import PolicyError
 from jupyter_otel_telemetry.options import suggestion
 from jupyter_otel_telemetry.privacy.names import UPGRADE, UnseenNames, check_names
 from jupyter_otel_telemetry.privacy.pseudonyms import Pseudonymizer, missing_key
@@ -108,7 +108,7 @@ class Policy:
             schema_ids: the ids to check.
 
         Returns:
-            The ids that could not be checked, since something that they need by `$ref` is not registered.
+            The ids that could not be checked, since something that they need by `$ref` is missing.
 
         Raises:
             PolicyError: it does not exist.
@@ -119,12 +119,11 @@ class Policy:
             options = self.entries.get(schema_id)
             if options is None or not options.names_properties:
                 continue
-            try:
-                versions = [schemas.compiled(*key) for key in schemas if key[0] == schema_id]
-            except SchemaNotRegistered:
+            keys = [key for key in schemas if key[0] == schema_id]
+            if any(schemas.fault(key) is not None for key in keys):
                 unchecked.add(schema_id)
             else:
-                check_names(options, versions, f"{self.where}[{schema_id!r}]")
+                check_names(options, [schemas.compiled(*key) for key in keys], f"{self.where}[{schema_id!r}]")
         return unchecked
 
     def check_installed(self) -> None:

@@ -35,9 +35,6 @@ class SchemaDocuments:
         needed: those that it reaches, by the URI that a `$ref` has for them.
         others: other versions of what it reaches, likewise; only their flags count.
 
-    Raises:
-        jsonschema.SchemaError: a `$ref` points to a place that does not exist.
-
     """
 
     def __init__(
@@ -53,8 +50,6 @@ class SchemaDocuments:
         )
         if any(any(_references(found)) for found in self):
             self.registry = self.registry.crawl()
-            for found in self:
-                _check_references(found, self.registry)
         self._others: dict[str, list[tuple[Document, Registry[Any]]]] = {
             uri: [
                 (other, self.registry.with_resource(uri, _resource(other)).crawl())
@@ -76,6 +71,15 @@ class SchemaDocuments:
     def by_uri(self) -> list[tuple[str, Document]]:
         """Return every document with its URI."""
         return [*self.needed.items(), *_own_name(self.root)]
+
+    def missing(self, document: Document) -> list[str]:
+        """Return the URIs that references of one of the documents name, and that are not here.
+
+        Raises:
+            jsonschema.SchemaError: a `$ref` points to a place that a document which is here does not have.
+
+        """
+        return list(dict.fromkeys(_unresolved(document, self.registry)))
 
     def resolver(self) -> Resolver[Any]:
         """Return what resolves the references of the root."""
@@ -132,16 +136,8 @@ def external_references(document: Document) -> list[str]:
         jsonschema.SchemaError: a `$ref` into the schema itself points to a place that does not exist.
 
     """
-    document = _prepared(document)
-    if not any(_references(document)):
-        return []
-    registry = METASCHEMAS.with_resources((uri, _resource(found)) for uri, found in _own_name(document)).crawl()
-    return list(dict.fromkeys(_unresolved(document, registry)))
-
-
-def _check_references(document: Document, registry: Registry[Any]) -> None:
-    for uri in _unresolved(document, registry):
-        raise jsonschema.SchemaError(f"schema {document.get('$id')!r} has a $ref to {uri!r}, which does not exist")
+    documents = SchemaDocuments(document, {})
+    return documents.missing(documents.root)
 
 
 def _unresolved(document: Document, registry: Registry[Any]) -> Iterator[str]:

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import logging
 import threading
-from collections.abc import Callable, Collection, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from collections.abc import Set as AbstractSet
 from copy import deepcopy
 from dataclasses import dataclass, replace
@@ -24,6 +25,8 @@ if TYPE_CHECKING:
     from jupyter_otel_telemetry.schemas.validation import EventValidator
 
 __all__ = ["CompiledSchema", "RegisteredSchemas", "SchemaRegistry", "Schemas"]
+
+_logger = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, eq=False)
@@ -102,7 +105,8 @@ class Schemas(Mapping[Key, Schema]):
 
         Raises:
             SchemaNotRegistered: it, or a schema that it needs by `$ref`, is not here.
-            jsonschema.SchemaError: a `$ref` points to a place that another schema does not have.
+            jsonschema.SchemaError: a `$ref` points to a place that another schema does not have; or the schema cannot
+                be applied together with what it needs.
 
         """
         key = (schema_id, version if type(version) is str else version_text(version))
@@ -111,11 +115,55 @@ class Schemas(Mapping[Key, Schema]):
             schema = self._schemas.get(key)
             if schema is None:
                 raise SchemaNotRegistered(*key, self._schemas)
-            found = _compiled(schema, self._schemas, self._pins)
+            try:
+                found = _compiled(schema, self._schemas, self._pins)
+            except Exception as error:
+                name_source(error, schema.source)
+                raise
             if found.reached_ids:
                 self._referrers.add(key)  # first, see _continue
             self._compiled[key] = found
         return found
+
+    def fault(self, key: Key) -> Exception | None:
+        """Return the error for which a schema cannot be applied (now), or None if it can."""
+        from jsonschema import SchemaError  # noqa: PLC0415 - see _compiled
+
+        try:
+            self.compiled(*key)
+        except (SchemaNotRegistered, SchemaError) as error:
+            return error
+        return None
+
+    def faults(self, keys: Iterable[Key]) -> dict[Key, Exception]:
+        """Return the errors of those schemas that cannot be applied, and do not only wait for others.
+
+        If some have a fault of their own, only those: the errors of others may follow from theirs.
+        """
+        errors = {key: error for key in keys if self[key].references and (error := self.fault(key)) is not None}
+        own = {key: error for key in errors if (error := self._fault_of_its_own(key)) is not None}
+        return own or {key: error for key, error in errors.items() if not isinstance(error, SchemaNotRegistered)}
+
+    def _fault_of_its_own(self, key: Key) -> Exception | None:
+        """Return the error if a `$ref` in a schema points to a place that a registered schema does not have."""
+        from jsonschema import SchemaError  # noqa: PLC0415 - see _compiled
+
+        from jupyter_otel_telemetry.schemas.references import SchemaDocuments  # noqa: PLC0415 - likewise
+
+        schema = self[key]
+        targets = {uri: self[pinned].document for uri, pinned in self._pins.get(key, {}).items()}
+        documents = SchemaDocuments(schema.document, targets)
+        try:
+            documents.missing(documents.root)
+        except SchemaError as error:
+            name_source(error, schema.source)
+            return error
+        return None
+
+    def pinned_since(self, earlier: Schemas) -> list[Key]:
+        """Return the schemas that waited for others earlier, and for fewer now."""
+        before = vars(earlier)
+        return [key for key in before["_unpinned"] if self._pins.get(key) != before["_pins"].get(key)]
 
     def adopt(self, compiled: CompiledSchema | None) -> None:
         """Keep what was compiled of one of the schemas before it was here."""
@@ -152,12 +200,14 @@ class SchemaRegistry:
 
         Raises:
             SchemaConflict: its id and version are taken by other content.
-            ValueError, jsonschema.SchemaError: see `parse_schema`.
+            ValueError, jsonschema.SchemaError: see `parse_schema`; or a `$ref` points to a place that a registered
+                schema does not have.
 
         """
         try:
             new = self.parse(schema, source)
-            self.register_parsed([new])
+            for fault in self.register_parsed([new]).values():
+                raise fault
         except Exception as error:
             name_source(error, source)
             raise
@@ -172,24 +222,46 @@ class SchemaRegistry:
             self._compiled_alone[new.key] = _compiled(new, {new.key: new}, {new.key: {}})
         return new
 
-    def register_parsed(self, parsed: Collection[Schema]) -> None:
+    def register_parsed(self, parsed: Collection[Schema]) -> dict[Key, Exception]:
         """Keep schemas, all at once, if all of them together are approved.
+
+        Returns:
+            Errors of those that cannot be applied together with what they refer to, and so are not kept. Such an
+            error of a schema that is here already, and has waited for one of these, is logged.
 
         Raises:
             SchemaConflict: an id and version were taken by other content meanwhile.
 
         """
         _import_compiler()
+        refused: dict[Key, Exception] = {}
         with self._lock:
-            schemas = dict(self.current)
-            for new in parsed:
-                _refuse_conflict(schemas.setdefault(new.key, new), new)
-            if len(schemas) > len(self.current):
-                swapped = Schemas(schemas, self.current)
-                for new in parsed:
-                    swapped.adopt(self._compiled_alone.pop(new.key, None))
-                self._approve(swapped, {schema_id for schema_id, _ in schemas.keys() - self.current.keys()})
+            earlier = self.current
+            while True:
+                kept = [new for new in parsed if new.key not in refused]
+                swapped = self._with(kept)
+                found = swapped.faults(swapped.keys() - earlier.keys())
+                if not found:
+                    break
+                refused |= found
+            if len(swapped) > len(earlier):
+                self._approve(swapped, {schema_id for schema_id, _ in swapped.keys() - earlier.keys()})
                 self.current = swapped
+            for new in parsed:
+                self._compiled_alone.pop(new.key, None)
+        for fault in swapped.faults(swapped.pinned_since(earlier)).values():
+            _logger.warning("%s", getattr(fault, "message", fault))
+        return refused
+
+    def _with(self, parsed: Collection[Schema]) -> Schemas:
+        """Return the current schemas with others."""
+        schemas = dict(self.current)
+        for new in parsed:
+            _refuse_conflict(schemas.setdefault(new.key, new), new)
+        swapped = Schemas(schemas, self.current)
+        for new in parsed:
+            swapped.adopt(self._compiled_alone.get(new.key))
+        return swapped
 
 
 def _refuse_conflict(old: Schema | None, new: Schema) -> None:
@@ -246,6 +318,7 @@ def _compiled(schema: Schema, schemas: Mapping[Key, Schema], pins: Pins) -> Comp
     others = other_versions(schema, needed, schemas)
     needed_documents = {uri: found.document for uri, found in needed.items()}
     documents = SchemaDocuments(schema.document, needed_documents)
+    _check_references(documents, (schema, *needed.values()))
     subschemas, root = read_subschemas(documents)
     check_effort(subschemas, root, name)
     if any(others.values()):
@@ -262,6 +335,18 @@ def _compiled(schema: Schema, schemas: Mapping[Key, Schema], pins: Pins) -> Comp
         documents=documents,
         reached_ids={uri + end for uri in others for end in ("", "#")},
     )
+
+
+def _check_references(documents: SchemaDocuments, schemas: Iterable[Schema]) -> None:
+    """Check that every place exists to which a reference points; the error names the schema and its source."""
+    for document, schema in zip(documents, schemas, strict=True):
+        try:
+            missing = documents.missing(document)
+        except Exception as error:
+            name_source(error, schema.source)
+            raise
+        if missing:  # by a name that is not that of its registration, such as an $id relative to another one
+            raise SchemaNotRegistered(missing[0], None, (), schema.id, schema.source)
 
 
 def _difference(old: Any, new: Any, path: tuple[str | int, ...] = ()) -> str | None:

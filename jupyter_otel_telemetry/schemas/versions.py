@@ -84,7 +84,7 @@ def needed_schemas(schema: Schema, schemas: Mapping[Key, Schema], pins: Pins) ->
                 continue
             key = pins.get(wanted_by.key, {}).get(target)
             if key is None:
-                raise SchemaNotRegistered(target, None, schemas, wanted_by.id)
+                raise SchemaNotRegistered(target, None, schemas, wanted_by.id, wanted_by.source)
             needed[target] = schemas[key]
             waiting.append(needed[target])
     return needed
