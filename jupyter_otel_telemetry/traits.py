@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import ast
-import inspect
 import json
 import logging
 import re
@@ -13,6 +12,7 @@ from typing import Any, Final
 
 from traitlets import HasTraits, TraitError, TraitType
 
+from jupyter_otel_telemetry.arguments import check_arguments
 from jupyter_otel_telemetry.masking import mask_text, secrets_of_url
 from jupyter_otel_telemetry.options import check_level, suggestion
 from jupyter_otel_telemetry.privacy.policy import copy_option
@@ -147,7 +147,7 @@ def _instance(name: str, base: type, options: Mapping[str, Any]) -> Any:
     """Return an instance of the class of this name, which must be a subclass of `base`."""
     arguments = {option: _resolved(value) for option, value in options.items()}
     cls = _class(name, base)
-    _check_arguments(cls, arguments)
+    check_arguments(cls, arguments)
     return cls(**arguments)
 
 
@@ -162,21 +162,6 @@ def _class(name: str, base: type) -> type:
     if not (isinstance(cls, type) and issubclass(cls, base)):
         raise TypeError(f"{name} is not a subclass of logging.{base.__name__}")
     return cls
-
-
-def _check_arguments(cls: type, arguments: Mapping[str, Any]) -> None:
-    parameters = inspect.signature(cls).parameters.values()
-    named = {p.name: p.default is p.empty for p in parameters if p.kind in (p.POSITIONAL_OR_KEYWORD, p.KEYWORD_ONLY)}
-    if not any(p.kind is p.VAR_KEYWORD for p in parameters):
-        for name in arguments:
-            if name not in named:
-                hint = suggestion(str(name), named) or f"; it takes {', '.join(named) or 'none'}"
-                raise TypeError(f"it has no argument {name!r}{hint}")
-    for name, is_required in named.items():
-        if is_required and name not in arguments:
-            raise TypeError(f"its argument {name!r} is missing")
-    if isinstance(arguments.get("stream"), str):
-        raise TypeError("its argument 'stream' must be a stream, not text; write ext: and // before its name")
 
 
 def _resolved(value: Any) -> Any:

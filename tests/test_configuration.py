@@ -123,7 +123,7 @@ class TestHandlers:
             ([{"class": "logging.StreamHandler", "stream": "ext://sys.stdot"}], "sys.stdot cannot be imported"),
             (
                 [{"class": "logging.StreamHandler", "stream": "sys.stdout"}],
-                "'stream' must be a stream, not text; write ext:",
+                "'stream', text, must be a stream; write ext:",
             ),
             ([{"class": "jupyter_otel_telemetry.OTLPHandler", "endpoint": "x"}], "endpoint is not a URL"),
         ],
