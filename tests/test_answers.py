@@ -3,18 +3,36 @@
 from __future__ import annotations
 
 import json
+from concurrent.futures import ThreadPoolExecutor
 
+import grpc
 import pytest
+from builders import Receiver, serving
 from hypothesis import given
 from hypothesis import strategies as st
 from opentelemetry.proto.collector.logs.v1.logs_service_pb2 import ExportLogsServiceResponse
 
-from jupyter_otel_telemetry.otlp.answers import MAX_RETRY_AFTER_S, Verdict, failed, http_answer
+from jupyter_otel_telemetry.otlp.answers import (
+    MAX_ANSWER_BYTES,
+    MAX_RETRY_AFTER_S,
+    OVERSIZED,
+    Verdict,
+    failed,
+    http_answer,
+)
+from jupyter_otel_telemetry.otlp.settings import ExporterOptions
+from jupyter_otel_telemetry.otlp.transport import build_transport
 
 HTML, JSON, PROTOBUF = "text/html", "application/json", "application/x-protobuf"
 PARTIAL = ExportLogsServiceResponse(
     partial_success={"rejected_log_records": 3, "error_message": "x" * 70_000}
 ).SerializeToString()
+
+
+def partial(rejected):
+    """Return the beginning of a response in protobuf with a text of 5 MB."""
+    message = {"rejected_log_records": rejected, "error_message": "x" * 5_000_000}
+    return ExportLogsServiceResponse(partial_success=message).SerializeToString()[:30]
 
 
 def answered(content, content_type=None, code=200):
@@ -39,6 +57,33 @@ class TestSuccess:
     def test_otlp_response_acknowledges(self, content, content_type):
         """In protobuf or JSON; the response without partial success is empty."""
         assert answered(content, content_type).verdict is Verdict.ACCEPTED
+
+    @pytest.mark.parametrize(
+        "start, content_type, rejected",
+        [
+            (partial(300), PROTOBUF, 300),
+            (partial(3), None, 3),
+            (partial(0), PROTOBUF, 0),
+            (b'{"partialSuccess": {"rejectedLogRecords": "300", "errorMessage": "', JSON, 300),
+            (b'{"partial_success": {"rejected_log_records": 3, "error_message": "', JSON, 3),
+            (b'{"partialSuccess": {"errorMessage": "', JSON, 0),
+        ],
+    )
+    def test_beginning_of_a_larger_otlp_response_acknowledges(self, start, content_type, rejected):
+        """Records that it accepts would be delivered without end; those that it rejects are not lost."""
+        answer = answered((start + b"x" * MAX_ANSWER_BYTES)[:MAX_ANSWER_BYTES], content_type)
+
+        assert (answer.verdict, answer.rejected, answer.reason) == (Verdict.ACCEPTED, rejected, OVERSIZED)
+
+    @pytest.mark.parametrize(
+        "start, content_type",
+        [(b"<html>", HTML), (partial(3), HTML), (b"<html>", PROTOBUF), (b'{"error": "', JSON), (b"\n", "text/plain")],
+    )
+    def test_beginning_of_anything_else_does_not_acknowledge(self, start, content_type):
+        """However large it is."""
+        answer = answered(start + b"x" * MAX_ANSWER_BYTES, content_type)
+
+        assert answer.verdict is Verdict.MISCONFIGURED
 
     @pytest.mark.parametrize("code", [200, 202, 204])
     def test_every_status_of_success_counts(self, code):
@@ -162,3 +207,49 @@ class TestOtherProtocols:
     def test_exception_without_a_known_cause_is_retryable(self):
         """A connection that was reset, for instance."""
         assert failed(ConnectionResetError("reset")).verdict is Verdict.RETRYABLE
+
+
+class Verbose(Receiver):
+    """Accepts all records but three, with a text of 5 MB."""
+
+    def do_POST(self):  # noqa: N802 - http.server's name
+        self.rfile.read(int(self.headers["Content-Length"]))
+        content = partial(3) + b"x" * 5_000_000
+        self.send_response(200)
+        self.send_header("Content-Type", PROTOBUF)
+        self.send_header("Content-Length", str(len(content)))
+        self.end_headers()
+        self.wfile.write(content)
+
+
+class TestOversizedAnswer:
+    """Of a real receiver; the first one is logged."""
+
+    def warnings(self, caplog):
+        return [message.partition(" ")[2] for message in caplog.messages if "acknowledges records, but" in message]
+
+    def test_over_http(self, caplog):
+        """The number of rejected records comes before the text."""
+        with serving(Verbose) as server:
+            transport = build_transport(ExporterOptions(server.url))
+            answers = [transport.send(b"") for _ in range(2)]
+            transport.close()
+
+        assert [(answer.verdict, answer.rejected) for answer in answers] == [(Verdict.ACCEPTED, 3)] * 2
+        assert len(self.warnings(caplog)) == 1
+
+    def test_over_grpc(self, caplog):
+        """gRPC's own error is none of the receiver's about the size of a request."""
+        export = grpc.unary_unary_rpc_method_handler(lambda _request, _context: partial(3) + b"x" * 5_000_000)
+        service = "opentelemetry.proto.collector.logs.v1.LogsService"
+        server = grpc.server(ThreadPoolExecutor(1))
+        server.add_generic_rpc_handlers([grpc.method_handlers_generic_handler(service, {"Export": export})])
+        endpoint = f"http://127.0.0.1:{server.add_insecure_port('127.0.0.1:0')}"
+        server.start()
+        transport = build_transport(ExporterOptions(endpoint, "grpc"))
+        answer = transport.send(b"")
+        transport.close()
+        server.stop(None).wait()
+
+        assert answer.verdict is Verdict.ACCEPTED
+        assert len(self.warnings(caplog)) == 1

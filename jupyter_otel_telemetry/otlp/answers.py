@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any, Final
 from urllib.parse import urlsplit
 
 from google.protobuf import json_format
-from opentelemetry.proto.collector.logs.v1.logs_service_pb2 import ExportLogsServiceResponse
+from opentelemetry.proto.collector.logs.v1.logs_service_pb2 import ExportLogsPartialSuccess, ExportLogsServiceResponse
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -26,6 +26,9 @@ __all__ = ["Answer", "Verdict", "accepted", "failed", "grpc_answer", "http_answe
 
 MAX_RETRY_AFTER_S: Final = 3600.0
 """Longest pause that a receiver can ask for; a longer one is taken for this one."""
+MAX_ANSWER_BYTES: Final = 4 * 1024 * 1024
+"""Size up to which an answer is read: over HTTP here, over gRPC by gRPC itself."""
+OVERSIZED: Final = "the answer is larger than 4 MiB, and only its beginning was read"
 _MAX_REASON: Final = 500
 _SMALL_REQUEST_BYTES: Final = 64 * 1024
 """Size below which OUT_OF_RANGE and RESOURCE_EXHAUSTED rather concern a quota than the size."""
@@ -96,6 +99,11 @@ _PROTOCOLS: Final = (
         "the receiver's certificate is not trusted: set certificate_file to that of its certificate authority",
     ),
 )
+_PARTIAL_SUCCESS_IN_JSON: Final = re.compile(rb'\s*\{\s*"partial_?success"\s*:\s*\{', re.IGNORECASE)
+_REJECTED_IN_JSON: Final = re.compile(rb'"rejected_?log_?records"\s*:\s*"?([0-9]{1,18})', re.IGNORECASE)
+_PARTIAL_SUCCESS: Final = re.compile(rb"\x0a[\x80-\xff]{3,4}[\x01-\x7f](?:\x08([\x80-\xff]{0,8}[\x00-\x7f]))?\x12")
+"""The beginning of a large response in protobuf: field 1, its length, in it the number of rejected records, text."""
+_OVERSIZED_FOR_GRPC: Final = "CLIENT: Received message larger than max"
 _BODY_OF_ONE_KIND: Final = {"text/html": "a web page", "application/xhtml+xml": "a web page"}
 
 
@@ -171,7 +179,10 @@ def _http_success(status: str, content_type: str, content: bytes) -> Answer:
     """
     kind = content_type.partition(";")[0].strip().lower()
     if kind not in _BODY_OF_ONE_KIND:
-        response = _from_json(content) if kind == "application/json" else _from_protobuf(content)
+        is_json = kind == "application/json"
+        response = _from_json(content) if is_json else _from_protobuf(content)
+        if response is None and len(content) >= MAX_ANSWER_BYTES:
+            response = _from_beginning(content, is_json=is_json)
         if response is not None:
             return _acknowledged(response)
     found = _BODY_OF_ONE_KIND.get(kind, f"{_short(kind) or 'unknown content'}, {len(content)} bytes")
@@ -198,6 +209,25 @@ def _from_json(content: bytes) -> ExportLogsServiceResponse | None:
     except Exception:  # noqa: BLE001 - json_format raises whatever a wrong shape trips over
         return None
     return response
+
+
+def _from_beginning(content: bytes, *, is_json: bool) -> ExportLogsServiceResponse | None:
+    """Return what the beginning of a large OTLP response says, or None if it is none.
+
+    Sent again, the records would arrive again and get the same answer, without end.
+    """
+    if is_json:
+        if not _PARTIAL_SUCCESS_IN_JSON.match(content):
+            return None
+        found = _REJECTED_IN_JSON.search(content)
+        rejected = int(found[1]) if found else 0
+    else:
+        found = _PARTIAL_SUCCESS.match(content)
+        if not found:
+            return None
+        rejected = sum((byte & 0x7F) << 7 * place for place, byte in enumerate(found[1] or b""))
+    partial = ExportLogsPartialSuccess(rejected_log_records=min(rejected, 2**63 - 1), error_message=OVERSIZED)
+    return ExportLogsServiceResponse(partial_success=partial)
 
 
 def accepted(content: bytes) -> Answer:
@@ -248,6 +278,8 @@ def _phrase(code: int) -> str:
 def grpc_answer(error: Any) -> Answer:
     """Return the answer that a `grpc.RpcError` is."""
     status, details = error.code().name, error.details() or ""
+    if _OVERSIZED_FOR_GRPC in details:  # a response, which is a success
+        return Answer(Verdict.ACCEPTED, reason=OVERSIZED)
     retry_after_s = _grpc_retry_s(error)
     verdict = _GRPC.get(status, Verdict.REJECTED)
     if verdict is Verdict.TOO_LARGE and retry_after_s is not None:

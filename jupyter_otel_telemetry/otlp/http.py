@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from jupyter_otel_telemetry._version import __version__
 from jupyter_otel_telemetry.forks import after_fork_in_child
-from jupyter_otel_telemetry.otlp.answers import Answer, failed, http_answer
+from jupyter_otel_telemetry.otlp.answers import MAX_ANSWER_BYTES, Answer, failed, http_answer
 from jupyter_otel_telemetry.otlp.exchange import cause_of, is_connected, keep_deadlines, whole_exchange
 from jupyter_otel_telemetry.otlp.providers import made_by_provider
 
@@ -17,7 +17,6 @@ if TYPE_CHECKING:
 __all__ = ["HTTPTransport"]
 
 _USER_AGENT: Final = f"jupyter-otel-telemetry/{__version__}"
-_MAX_ANSWER_BYTES: Final = 4 * 1024 * 1024
 _BLOCK_BYTES: Final = 64 * 1024
 
 
@@ -74,9 +73,9 @@ class HTTPTransport:
 
 
 def _content(stream: Any) -> bytes:
-    """Read an answer up to a size that no OTLP response has."""
+    """Read an answer up to a size that an OTLP response hardly has."""
     content = bytearray()
-    while len(content) < _MAX_ANSWER_BYTES and (block := stream.read(_BLOCK_BYTES, decode_content=True)):
+    while len(content) < MAX_ANSWER_BYTES and (block := stream.read(_BLOCK_BYTES, decode_content=True)):
         content += block
     return bytes(content)
 

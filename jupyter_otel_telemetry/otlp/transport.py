@@ -10,6 +10,7 @@ from dataclasses import replace
 from importlib import import_module
 from typing import TYPE_CHECKING, Final, Protocol
 
+from jupyter_otel_telemetry.otlp.answers import OVERSIZED
 from jupyter_otel_telemetry.otlp.library_logs import mask_library_logs, masked_library_logs
 
 if TYPE_CHECKING:
@@ -69,11 +70,16 @@ class _MaskingTransport:
     def __init__(self, transport: Transport, settings: ExporterSettings) -> None:
         self._transport = transport
         self._settings = settings
+        self._has_warned = False
         mask_library_logs()
 
     def send(self, request: bytes) -> Answer:
         with masked_library_logs(self._settings.mask):
             answer = self._transport.send(request)
+        if answer.reason == OVERSIZED and not self._has_warned:
+            self._has_warned = True
+            text = "%s acknowledges records, but %s: rejected ones may go unnoticed; further answers are not logged"
+            _logger.warning(text, self._settings.destination, OVERSIZED)
         return replace(answer, reason=self._settings.mask(answer.reason)) if answer.reason else answer
 
     def close(self) -> None:
