@@ -40,6 +40,25 @@ class TestHostLog:
             "WARNING jupyter_otel_telemetry.anything a warning",
         ]
 
+    def test_start_line_of_exports_that_are_switched_off(self, monkeypatch):
+        """It names the variable, and no destination."""
+        monkeypatch.setenv("OTEL_SDK_DISABLED", "true")
+
+        assert lines(APPLICATION.format(level="INFO"))[1:-1] == [
+            "INFO jupyter_otel_telemetry.export.startup sending no events, since OTEL_SDK_DISABLED is true"
+        ]
+
+    def test_start_line_of_a_provider_of_the_program(self):
+        """Whether that one has a spool is not known here."""
+        before = """
+from opentelemetry.sdk._logs import LoggerProvider
+Other = OTLPHandler
+OTLPHandler = lambda endpoint, **options: Other(logger_provider=LoggerProvider(), **options)
+"""
+        (line, _) = lines(APPLICATION.format(level="INFO") + before)
+
+        assert line.endswith("events of https://example.org/a, to a logger provider of this program")
+
     @pytest.mark.parametrize("level, expected", [("WARN", 1), ("CRITICAL", 0)])
     def test_its_level_counts(self, level, expected):
         """What it would not show of its own is not shown of ours."""

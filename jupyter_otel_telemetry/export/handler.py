@@ -27,7 +27,12 @@ from jupyter_otel_telemetry.export.lifecycle import (
     within,
 )
 from jupyter_otel_telemetry.export.mapping import encoded_record, numbered, otel_record
-from jupyter_otel_telemetry.export.startup import log_summary, warn_of_personal_data, warn_of_unknown_schemas
+from jupyter_otel_telemetry.export.startup import (
+    log_summary,
+    log_switched_off,
+    warn_of_personal_data,
+    warn_of_unknown_schemas,
+)
 from jupyter_otel_telemetry.forks import after_fork_in_child
 from jupyter_otel_telemetry.hostlog import use_host_log
 from jupyter_otel_telemetry.names import SCOPE_NAME
@@ -132,6 +137,7 @@ class OTLPHandler(LoggingHandler):
         self._admission = Admission(self.policy, events_only=events_only)
         self._announced: set[bool] = set()
         self.destination = "a logger provider of this program"
+        self._off_because: str | None = None
         with configuring(name):
             check_level(level)
             options = ExporterOptions(
@@ -166,7 +172,7 @@ class OTLPHandler(LoggingHandler):
         spool: Any,
     ) -> LoggerProvider:
         if (reason := switched_off()) is not None:
-            self.destination = f"nowhere, since {reason}"
+            self.destination, self._off_because = f"nowhere, since {reason}", reason
             _logger.warning("%s sends nothing, since %s", type(self).__name__, reason)
             return NoOpLoggerProvider()
         self.destination = options.destination()
@@ -194,7 +200,11 @@ class OTLPHandler(LoggingHandler):
         """
         if bool(wider) not in self._announced and not is_describing():
             self._announced.add(bool(wider))
-            log_summary([*wider, *policies_of(self)], self.destination, self._spool)
+            if self._off_because is not None:
+                log_switched_off(self._off_because)
+                return
+            waiting = self._spool or ("without spool" if self._delivery is not None else None)
+            log_summary([*wider, *policies_of(self)], self.destination, waiting)
             if not wider:
                 warn_of_unknown_schemas(self.policy)
                 warn_of_personal_data(self.policy)

@@ -14,17 +14,28 @@ if TYPE_CHECKING:
 
     from jupyter_otel_telemetry.privacy.policy import Policy
 
-__all__ = ["log_summary", "log_withheld_whole", "warn_of_personal_data", "warn_of_unknown_schemas"]
+__all__ = [
+    "log_summary",
+    "log_switched_off",
+    "log_withheld_whole",
+    "warn_of_personal_data",
+    "warn_of_unknown_schemas",
+]
 
 _CLOSE: Final = 0.9  # of two ids: a letter or two differ
 
 _logger = logging.getLogger(__name__)
 
 
-def log_summary(policies: Sequence[Policy], destination: str, spool: object) -> None:
-    """Log which events a handler sends where, with which policies, the wider one first, and with which spool."""
+def log_summary(policies: Sequence[Policy], destination: str, waiting: object) -> None:
+    """Log which events a handler sends where, with which policies, the wider one first, and where events wait."""
     events = ", narrowed to ".join(policy.summary() for policy in policies) or "all events, no property withheld"
-    log_to_host(_logger, "sending %s, to %s, %s", events, destination, spool or "without spool")
+    log_to_host(_logger, "sending %s, to %s%s", events, destination, f", {waiting}" if waiting else "")
+
+
+def log_switched_off(reason: str) -> None:
+    """Log that a handler sends no events."""
+    log_to_host(_logger, "sending no events, since %s", reason)
 
 
 def warn_of_personal_data(policy: Policy | None) -> None:

@@ -7,12 +7,14 @@ import math
 import os
 import stat
 import sys
+from collections.abc import Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from secrets import token_hex
 from typing import TYPE_CHECKING, Any, Final
 
+from jupyter_otel_telemetry.options import suggestion
 from jupyter_otel_telemetry.spool import files
 from jupyter_otel_telemetry.spool.acknowledged import acknowledged_files
 from jupyter_otel_telemetry.spool.files import File
@@ -25,7 +27,7 @@ except ImportError:  # on Windows, where there is no spool
     pwd = None  # type: ignore[assignment]
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
+    from collections.abc import Iterator
 
 __all__ = ["DURABILITIES", "WHEN_FULL", "SpoolFolder", "SpoolOptions"]
 
@@ -90,11 +92,16 @@ class SpoolOptions:
             return spool
         if isinstance(spool, (str, os.PathLike)):
             return cls(spool)
-        try:
-            return cls(**spool)
-        except TypeError:
-            known = ", ".join(cls.__dataclass_fields__)
-            raise ValueError(f"spool must be a folder, or a mapping with a folder and any of {known}") from None
+        known = [*cls.__dataclass_fields__]
+        if not isinstance(spool, Mapping) or "folder" not in spool:
+            options = ", ".join(known[1:])
+            hint = "".join(suggestion(str(name), ["folder"]) for name in spool) if isinstance(spool, Mapping) else ""
+            raise ValueError(f"spool must be a folder, or a mapping with a folder and any of {options}{hint}")
+        for name in spool:
+            if name not in known:
+                hint = suggestion(str(name), known) or f"; the options are {', '.join(known)}"
+                raise ValueError(f"spool has no option {name!r}{hint}")
+        return cls(**spool)
 
     @property
     def segment_bytes(self) -> int:

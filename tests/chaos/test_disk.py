@@ -375,13 +375,19 @@ class TestOptions:
             ({"max_size_bytes": True}, f"spool max_size_bytes must be a number of at least {MIN_SIZE_BYTES}"),
             ({"max_age_s": 0}, "spool max_age_s must be a positive number of seconds, or None"),
             ({"max_age_s": "1h"}, "spool max_age_s must be a positive number of seconds, or None"),
-            ({"size": 1}, "spool must be a folder, or a mapping with a folder and any of folder, durability"),
+            ({"size": 1}, "spool has no option 'size'; the options are folder, durability, max_size_bytes"),
+            ({"durabilty": "power"}, "spool has no option 'durabilty'; did you mean 'durability'?"),
         ],
     )
     def test_mistake_says_what_to_write(self, spooling, options, message):
         """Before anything is created."""
         with pytest.raises(ValueError, match=message):
             spooling(NOWHERE, **options)
+
+    def test_misspelt_folder_is_named(self):
+        """Whatever else is there."""
+        with pytest.raises(ValueError, match=r"a folder and any of durability, .*; did you mean 'folder'"):
+            SpoolOptions.of({"foldr": "x", "durability": "power"})
 
     @pytest.mark.parametrize("spool", [5, "", [], {"folder": None}])
     def test_folder_must_be_one(self, spool):

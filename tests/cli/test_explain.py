@@ -259,7 +259,7 @@ class TestEffects:
         "arguments, message",
         [
             ("endpoint='collector:4318'", "OTLPHandler: endpoint 'collector:4318'"),
-            ("spool={'folder': 'x', 'size': 1}", "OTLPHandler: spool must be"),
+            ("spool={'folder': 'x', 'size': 1}", "OTLPHandler: spool has no option"),
             (f"allowed_schemas={{{SERVER!r}: {{'withheld_properties': ['user_name']}}}}", "did you mean 'username'?"),
         ],
     )
