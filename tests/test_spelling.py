@@ -27,13 +27,34 @@ def refusal(**keywords):
 
 
 class TestAnnotations:
-    @pytest.mark.parametrize("key", ["Pii", "PII", "pi", "piii", "ppi", "pii ", "p_i_i", "piis"])
+    @pytest.mark.parametrize(
+        "key",
+        [
+            *["Pii", "PII", "pi", "piii", "ppi", "pii ", "p_i_i", "piis"],
+            *[
+                "isPii",
+                "isPII",
+                "is_pii",
+                "is-pii",
+                "ispii",
+                "IS_PII",
+                "containsPii",
+                "has.pii",
+                "piiFlag",
+                "pii_data",
+            ],
+            *["ｐｉｉ", "ｉｓＰＩＩ", "píï", "pıı", "PİI", "p\u200bii", "рii", "ріі", "ΡΙΙ", "is_рii"],  # noqa: RUF001
+        ],
+    )
     @pytest.mark.parametrize("value", [True, False])
     def test_near_pii_are_refused(self, key, value):
         """With the place and what was meant."""
         assert f"at /properties/a/{key}: did you mean pii?" in refusal(properties={"a": {key: value}})
 
-    @pytest.mark.parametrize("key", ["category", "Categories", "catgories", "catagories", "categorys", "categorie"])
+    @pytest.mark.parametrize(
+        "key",
+        ["category", "Categories", "catgories", "catagories", "categorys", "categorie", "сategories"],  # noqa: RUF001
+    )
     def test_near_categories_are_refused(self, key):
         """Also where the value is one text."""
         for value in (["user-identifier"], "user-identifier"):
@@ -64,7 +85,9 @@ class TestAnnotations:
         if key != word:
             assert f"did you mean {word}?" in refusal(**{key: value})
 
-    @pytest.mark.parametrize("name, value", [("pii", True), ("PII", False), ("categories", True)])
+    @pytest.mark.parametrize(
+        "name, value", [("pii", True), ("PII", False), ("isPii", True), ("píi", True), ("categories", True)]
+    )
     @pytest.mark.parametrize("keyword", ["properties", "patternProperties", "definitions"])
     def test_as_names_of_properties_are_refused(self, keyword, name, value):
         """`pii: true` directly below `properties` flags nothing."""
@@ -157,6 +180,8 @@ class TestHarmless:
             {"metadata": {"category": "demo", "pi": "3.14", "otel": {"collector": "x"}}},
             {"properties": {"pi": {"type": "number"}, "Pii": {"type": "string"}, "category": {"type": "string"}}},
             {"properties": {"pii": {"type": "boolean"}, "categories": {"type": "array"}, "otel": {"type": "object"}}},
+            {"recipii": True, "shippii": False, "pii_policy": "x", "кии": True, "piiVersion": 3},
+            {"properties": {"is_pii": {"type": "boolean"}, "isPii": {}}},
             {"properties": {"pi": True, "item": {"$ref": "#/definitions/x"}}, "definitions": {"x": FLAGGED}},
         ],
     )

@@ -3,8 +3,9 @@
 JSON Schema ignores unknown keywords. Most are harmless and pass (`x-…`, `example`, `deprecated`, `personal-data`,
 `tittle`). These are refused, because a value would be recorded that was meant to be withheld, or lose its name:
 
-1. a keyword that is nearly `pii`, `categories` or `otel`: another case, number (`category`), separators, or one edit
-   with a value that fits;
+1. a keyword that is nearly `pii`, `categories` or `otel`: another case, number (`category`), separators, letters that
+   look alike (full-width, accents, Cyrillic, Greek), one edit with a value that fits; or one with true or false that
+   has `pii` as a word (`isPii`);
 2. one of these three, also nearly, below a keyword that holds no subschemas (`propertys`, `fields`), unless a `$ref`
    in the schema leads there. Values of events (`const`, `default`, `enum`, `examples`) and `x-…` are not looked at;
 3. likewise a `$ref`, which may lead to one, below a keyword that nearly holds subschemas (`item`);
@@ -14,6 +15,8 @@ JSON Schema ignores unknown keywords. Most are harmless and pass (`x-…`, `exam
 
 from __future__ import annotations
 
+import re
+import unicodedata
 from bisect import bisect_left
 from functools import lru_cache
 from typing import TYPE_CHECKING, Any, Final, NoReturn
@@ -34,6 +37,10 @@ _HOLDERS: Final = tuple(sorted(HOLD_SCHEMA | HOLD_LIST | HOLD_MAPPING))
 _OTEL_NAMES: Final = frozenset({"attribute", "event_name", "severity"})
 _LONGEST: Final = 30
 """Characters of a key that can be nearly a keyword; the longest one has 21."""
+
+_WORDS: Final = re.compile(r"[A-Z]+(?![a-z])|[A-Z]?[a-z]+")
+_LOOK_ALIKE: Final = str.maketrans("АаСсЕеІіОоРрЅѕТтΑαΕεΙιıΟοΡρΤτϹϲ", "AaCcEeIiOoPpSsTtAaEeIiiOoPpTtCc")
+"""Cyrillic and Greek letters that look like those of the annotations, and the dotless i."""
 
 
 def check_spelling(document: dict[str, Any], where: str) -> None:
@@ -83,8 +90,9 @@ def _is_unknown(keyword: str, value: Any) -> bool:
 def _check_names(names: Any, path: Path, where: str) -> None:
     """Refuse an annotation where names of properties, patterns or definitions stand."""
     for name, value in names.items() if isinstance(names, dict) else ():
-        meant = name.lower() if len(name) <= _LONGEST else ""
-        if (meant in ("pii", "categories") and isinstance(value, bool)) or (meant == "otel" and _is_otel(value)):
+        meant = _forms(name)[0] if len(name) <= _LONGEST else ""
+        is_flag = isinstance(value, bool) and (meant in ("pii", "categories") or _is_about_pii(name))
+        if is_flag or (meant == "otel" and _is_otel(value)):
             text = f"{name} is an annotation, and here the name of a property; move it into a property's own schema"
             _refuse(where, (*path, name), f"{text}, or write {{}} if events have a property of this name")
 
@@ -98,6 +106,8 @@ def _meant_annotation(key: str, value: Any) -> str | None:
 
     One edit alone does not tell (`hotel`); the value must be like that of the annotation, too.
     """
+    if isinstance(value, bool) and _is_about_pii(key):
+        return "pii"
     meant = _nearly(key, ANNOTATIONS)
     if meant is None or _forms(key)[1] == _forms(meant)[1]:
         return meant
@@ -112,6 +122,8 @@ def _seems_annotation(key: str, value: Any) -> bool:
     """Tell whether a key and its value, where neither has a meaning, were meant as an annotation."""
     if key == "pii":
         return isinstance(value, (bool, str))
+    if isinstance(value, bool) and _is_about_pii(key):
+        return True
     meant = key if key in ANNOTATIONS else _nearly(key, ANNOTATIONS)
     if meant == "otel":
         return _is_otel(value)
@@ -186,10 +198,24 @@ def _nearly(key: str, words: tuple[str, ...]) -> str | None:
     return next(near, None)
 
 
+@lru_cache(maxsize=4096)
+def _is_about_pii(key: str) -> bool:
+    """Tell whether `pii` is one of the words of a key: `isPii`, `contains_PII`, `pii-flag`."""
+    if len(key) > _LONGEST or not {"p", "P"}.intersection(text := _in_latin(key)):
+        return False
+    words = [word.lower() for word in _WORDS.findall(text)]
+    return "pii" in words or _forms(key)[0] in ("ispii", "haspii")
+
+
+def _in_latin(text: str) -> str:
+    """Return a text without the differences that one does not see: width, accents, letters of other scripts."""
+    return unicodedata.normalize("NFKD", text).translate(_LOOK_ALIKE)
+
+
 @lru_cache(maxsize=256)
 def _forms(word: str) -> tuple[str, str]:
     """Return a word in lower case, without separators; and its singular."""
-    plain = "".join(filter(str.isalnum, word.lower()))
+    plain = "".join(filter(str.isalnum, _in_latin(word).casefold()))
     return plain, plain[:-3] + "y" if plain.endswith("ies") else plain.removesuffix("s")
 
 
