@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import logging
-from logging.handlers import MemoryHandler, QueueHandler
+from logging.handlers import QueueHandler
 from typing import TYPE_CHECKING
 
 from jupyter_otel_telemetry.events.formatters import JSONLinesFormatter, LineFormatter, is_utf8
 from jupyter_otel_telemetry.events.record import EventRecord
+from jupyter_otel_telemetry.handlers import final_handler
 from jupyter_otel_telemetry.trouble import is_failure
 
 if TYPE_CHECKING:
@@ -56,7 +57,7 @@ class Dispatcher:
 
 
 def _give_default_formatter(handler: logging.Handler) -> None:
-    target = handler.target if isinstance(handler, MemoryHandler) else handler
+    target = final_handler(handler)
     # A QueueHandler formats only to make a record picklable, and ours are.
     if target is None or isinstance(target, QueueHandler) or _is_otel(target):
         return

@@ -15,6 +15,7 @@ from traitlets.config.loader import DeferredConfig, LazyConfigValue
 from jupyter_otel_telemetry.dispatch import Dispatcher
 from jupyter_otel_telemetry.errors import PolicyError, SchemaSourceError, name_source
 from jupyter_otel_telemetry.events.record import EventRecord
+from jupyter_otel_telemetry.handlers import final_handler
 from jupyter_otel_telemetry.hooks import Listener, Listeners, Modifier, ModifierFailed, Modifiers
 from jupyter_otel_telemetry.hostlog import use_host_log
 from jupyter_otel_telemetry.jsondata import copy_again
@@ -171,7 +172,7 @@ class EventLog(LoggingConfigurable):
 
     def _announce_handlers(self) -> None:
         for handler in self._dispatcher.handlers if self._policy is not None else ():
-            if (announce := getattr(handler, "announce", None)) is not None:
+            if (announce := getattr(final_handler(handler), "announce", None)) is not None:
                 announce(self._policy)
 
     def _use_changed_handlers(self) -> None:

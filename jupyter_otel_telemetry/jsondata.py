@@ -14,6 +14,8 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
 __all__ = [
+    "INT64_MAX",
+    "INT64_MIN",
     "MAX_DEPTH",
     "NotJSONError",
     "clean_text",
@@ -28,6 +30,9 @@ __all__ = [
 
 MAX_DEPTH = 500
 """Levels of nesting a value may have: half of Python's default recursion limit."""
+
+INT64_MIN, INT64_MAX = -(2**63), 2**63 - 1
+"""Bounds of the integers of OTLP; int_text writes others."""
 
 _ATOMS = frozenset({str, int, bool, float, type(None)})
 

@@ -1,8 +1,10 @@
-"""Names of OpenTelemetry's scope and attributes, as this package uses them."""
+"""Names of OpenTelemetry's scope and attributes, as this package uses them, and its own name for receivers."""
 
 from __future__ import annotations
 
 from typing import Final
+
+from jupyter_otel_telemetry._version import __version__
 
 __all__ = [
     "CLAIMED_TIMESTAMP",
@@ -15,12 +17,16 @@ __all__ = [
     "SEQUENCE",
     "SERVER_HASH",
     "SERVER_NAME",
+    "USER_AGENT",
     "USER_HASH",
     "USER_NAME",
 ]
 
 SCOPE_NAME: Final = "jupyter_otel_telemetry"
 """Name of the instrumentation scope, and so of every record's logger."""
+
+USER_AGENT: Final = f"jupyter-otel-telemetry/{__version__}"
+"""Name of this program in requests to receivers."""
 
 SCHEMA_ID: Final = "jupyter.schema.id"
 SCHEMA_VERSION: Final = "jupyter.schema.version"

@@ -25,7 +25,7 @@ from jupyter_otel_telemetry.eventlog import EventLog
 from jupyter_otel_telemetry.options import suggestion
 from jupyter_otel_telemetry.privacy.explain import Destination, explanations
 from jupyter_otel_telemetry.privacy.policy import policies_of
-from jupyter_otel_telemetry.schemas.installed import installed_folders
+from jupyter_otel_telemetry.schemas.installed import installed_files
 from jupyter_otel_telemetry.schemas.registry import Schemas
 from jupyter_otel_telemetry.schemas.schema import parse_schema
 
@@ -127,10 +127,9 @@ def _register(log: EventLog, wanted: tuple[str, ...]) -> set[tuple[str, str]]:
         elif Path(name).exists():
             log.register_schema_file(name)
     chosen = set(log.schemas)
-    for _, folder in installed_folders():
-        for path in sorted(folder.rglob("*.yaml")):
-            with suppress(SchemaConflict):  # theirs, as it is, is explained instead
-                log.register_schema_file(path)
+    for _, path in installed_files():
+        with suppress(SchemaConflict):  # theirs, as it is, is explained instead
+            log.register_schema_file(path)
     ids = [name for name in wanted if not Path(name).exists()]
     for schema_id in ids:
         if schema_id not in {known for known, _ in log.schemas}:

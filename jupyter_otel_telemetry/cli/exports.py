@@ -9,7 +9,7 @@ import sys
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
-from jupyter_otel_telemetry.otlp.received import parse_json
+from jupyter_otel_telemetry.otlp.received import logs_of_json
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
@@ -64,7 +64,7 @@ def _records(content: Any) -> Iterator[dict[str, Any]]:
     if not isinstance(content, dict):
         raise ValueError("a record must be a JSON object")  # noqa: TRY004 - content, not code
     if "resourceLogs" in content:
-        for log in parse_json(json.dumps(content).encode()):
+        for log in logs_of_json(content):
             yield _named({**log.resource, **log.attributes})
     elif isinstance(content.get("data"), dict) and isinstance(content["data"].get("result"), list):
         for stream in content["data"]["result"]:

@@ -6,14 +6,14 @@ from collections.abc import Mapping
 from functools import lru_cache
 from typing import TYPE_CHECKING, Any, Final
 
-from jupyter_otel_telemetry.jsondata import clean_text, int_text, json_bytes, object_text
+from jupyter_otel_telemetry.jsondata import INT64_MAX, INT64_MIN, clean_text, int_text, json_bytes, object_text
 from jupyter_otel_telemetry.names import EVENT_PREFIX
 
 if TYPE_CHECKING:
     from jupyter_otel_telemetry.schemas.annotations import PropertyNames
     from jupyter_otel_telemetry.schemas.schema import EventType
 
-__all__ = ["INT64_MAX", "INT64_MIN", "MAX_ATTRIBUTE_DEPTH", "add_attributes", "plain_text"]
+__all__ = ["MAX_ATTRIBUTE_DEPTH", "add_attributes", "plain_text"]
 
 MAX_KEPT_NAME: Final = 100
 """Length from which names of attributes are not kept ready: a stranger's may be as long as a request."""
@@ -22,7 +22,6 @@ MAX_ATTRIBUTE_DEPTH: Final = 16
 """Levels below an attribute that stay structured. OTLP needs three levels of protobuf messages for each, and
 receivers stop reading at about a hundred."""
 
-INT64_MIN, INT64_MAX = -(2**63), 2**63 - 1
 _UNNAMED: tuple[None, PropertyNames] = (None, {})
 
 

@@ -5,8 +5,8 @@ from __future__ import annotations
 import re
 from typing import TYPE_CHECKING, Any, Final
 
-from jupyter_otel_telemetry.events.attributes import INT64_MAX, INT64_MIN, MAX_ATTRIBUTE_DEPTH
-from jupyter_otel_telemetry.jsondata import clean_text, json_bytes
+from jupyter_otel_telemetry.events.attributes import MAX_ATTRIBUTE_DEPTH
+from jupyter_otel_telemetry.jsondata import INT64_MAX, INT64_MIN, clean_text, json_bytes
 
 if TYPE_CHECKING:
     from collections.abc import Mapping

@@ -19,6 +19,7 @@ from traitlets.config import LoggingConfigurable
 from jupyter_otel_telemetry.events.origin import through_events_api
 from jupyter_otel_telemetry.export.handler import OTLPHandler
 from jupyter_otel_telemetry.export.resource import IDENTITIES, hub_identity
+from jupyter_otel_telemetry.handlers import final_handler
 from jupyter_otel_telemetry.options import suggestion
 from jupyter_otel_telemetry.privacy.pseudonyms import Pseudonymizer, find_pseudonym_key
 from jupyter_otel_telemetry.traits import SecretText
@@ -284,7 +285,7 @@ def _load_jupyter_server_extension(serverapp: ServerApp) -> None:
 def _has_handler(events: EventLogger, log: logging.Logger) -> bool:
     """Tell whether the configuration has given the event logger an `OTLPHandler` already, and log that."""
     for handler in events.handlers:
-        target = handler.target if isinstance(handler, MemoryHandler) else handler
+        target = final_handler(handler)
         if isinstance(target, OTLPHandler):
             log.warning(
                 "jupyter_otel_telemetry: EventLogger.handlers holds an OTLPHandler already, which sends to %s; the "

@@ -19,6 +19,8 @@ from urllib.parse import urlsplit
 from google.protobuf import json_format
 from opentelemetry.proto.collector.logs.v1.logs_service_pb2 import ExportLogsPartialSuccess, ExportLogsServiceResponse
 
+from jupyter_otel_telemetry.jsondata import INT64_MAX
+
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
@@ -226,7 +228,7 @@ def _from_beginning(content: bytes, *, is_json: bool) -> ExportLogsServiceRespon
         if not found:
             return None
         rejected = sum((byte & 0x7F) << 7 * place for place, byte in enumerate(found[1] or b""))
-    partial = ExportLogsPartialSuccess(rejected_log_records=min(rejected, 2**63 - 1), error_message=OVERSIZED)
+    partial = ExportLogsPartialSuccess(rejected_log_records=min(rejected, INT64_MAX), error_message=OVERSIZED)
     return ExportLogsServiceResponse(partial_success=partial)
 
 

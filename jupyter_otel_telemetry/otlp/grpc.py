@@ -5,8 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
-from jupyter_otel_telemetry._version import __version__
 from jupyter_otel_telemetry.forks import after_fork_in_child
+from jupyter_otel_telemetry.names import USER_AGENT
 from jupyter_otel_telemetry.otlp.answers import MAX_ANSWER_BYTES, Answer, accepted, failed, grpc_answer
 from jupyter_otel_telemetry.otlp.providers import made_by_provider
 
@@ -15,7 +15,6 @@ if TYPE_CHECKING:
 
 __all__ = ["GRPCTransport"]
 
-_USER_AGENT: Final = f"jupyter-otel-telemetry/{__version__}"
 _channels_of_parents: Final[list[Any]] = []
 
 
@@ -83,7 +82,7 @@ class GRPCTransport:
             ("grpc.min_reconnect_backoff_ms", 100),
             ("grpc.max_reconnect_backoff_ms", 1000),
             ("grpc.max_receive_message_length", MAX_ANSWER_BYTES),
-            ("grpc.primary_user_agent", _USER_AGENT),
+            ("grpc.primary_user_agent", USER_AGENT),
             # Otherwise the proxies of the environment count.
             ("grpc.enable_http_proxy", 0) if proxy is None else ("grpc.http_proxy", proxy),
         )

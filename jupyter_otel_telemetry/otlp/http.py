@@ -5,8 +5,8 @@ from __future__ import annotations
 import zlib
 from typing import TYPE_CHECKING, Any, Final
 
-from jupyter_otel_telemetry._version import __version__
 from jupyter_otel_telemetry.forks import after_fork_in_child
+from jupyter_otel_telemetry.names import USER_AGENT
 from jupyter_otel_telemetry.otlp.answers import MAX_ANSWER_BYTES, Answer, failed, http_answer
 from jupyter_otel_telemetry.otlp.exchange import cause_of, is_connected, keep_deadlines, whole_exchange
 from jupyter_otel_telemetry.otlp.providers import made_by_provider
@@ -16,7 +16,6 @@ if TYPE_CHECKING:
 
 __all__ = ["HTTPTransport"]
 
-_USER_AGENT: Final = f"jupyter-otel-telemetry/{__version__}"
 _BLOCK_BYTES: Final = 64 * 1024
 
 
@@ -28,7 +27,7 @@ class HTTPTransport:
         self._timeout_s = settings.timeout_s
         self._compression = settings.compression_or(default_compression)
         self._request_headers = settings.headers
-        self._headers = {"Content-Type": "application/x-protobuf", "User-Agent": _USER_AGENT}
+        self._headers = {"Content-Type": "application/x-protobuf", "User-Agent": USER_AGENT}
         if self._compression != "none":
             self._headers["Content-Encoding"] = self._compression
         self._session: Any = _session_of_provider(settings) or _own_session()

@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import json
 import math
+from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import datetime, timezone
 from typing import TYPE_CHECKING, Any
@@ -14,12 +15,12 @@ from opentelemetry.proto.collector.logs.v1.logs_service_pb2 import ExportLogsSer
 from jupyter_otel_telemetry.otlp.otlpjson import from_json
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Iterable, Iterator
 
     from opentelemetry.proto.common.v1.common_pb2 import AnyValue, KeyValue
     from opentelemetry.proto.logs.v1.logs_pb2 import LogRecord, ResourceLogs, ScopeLogs
 
-__all__ = ["ReceivedLog", "logs_of", "parse_json", "parse_protobuf"]
+__all__ = ["ReceivedLog", "logs_of", "logs_of_json", "parse_json", "parse_protobuf"]
 
 _TRACE_ID_BYTES = 16
 _SPAN_ID_BYTES = 8
@@ -92,8 +93,20 @@ def parse_json(body: bytes) -> list[ReceivedLog]:
         ValueError: it is none.
 
     """
-    try:
+    with _explaining():
         return list(_logs(from_json(json.loads(body))))
+
+
+def logs_of_json(content: Any) -> list[ReceivedLog]:
+    """Return the same of a body that is parsed already."""
+    with _explaining():
+        return list(_logs(from_json(content)))
+
+
+@contextmanager
+def _explaining() -> Iterator[None]:
+    try:
+        yield
     except ValueError as error:
         raise ValueError(f"the body is no OTLP JSON: {error}") from error
     except RecursionError:

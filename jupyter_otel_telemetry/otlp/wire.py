@@ -11,11 +11,10 @@ from collections.abc import Mapping, Sequence
 from functools import lru_cache
 from typing import Any, Final
 
-from jupyter_otel_telemetry.jsondata import clean_text, int_text, object_text
+from jupyter_otel_telemetry.jsondata import INT64_MAX, INT64_MIN, clean_text, int_text, object_text
 
 __all__ = ["encode_attributes", "encode_log_record", "encode_pairs", "encode_text", "length_delimited", "varint"]
 
-_INT64_MIN, _INT64_MAX = -(2**63), 2**63 - 1
 _MAX_DEPTH: Final = 30
 """Receivers stop reading at about a hundred nested protobuf messages, three of which each level takes."""
 _MAX_CACHED_KEY: Final = 100
@@ -113,7 +112,7 @@ def _value(value: Any, depth: int) -> bytes:
     if isinstance(value, bool):
         return _TRUE if value else _FALSE
     if isinstance(value, int):
-        if _INT64_MIN <= value <= _INT64_MAX:
+        if INT64_MIN <= value <= INT64_MAX:
             return b"\x18" + varint(value)
         return length_delimited(b"\x0a", int_text(value).encode())
     if isinstance(value, float):

@@ -8,10 +8,10 @@ import re
 from collections.abc import Callable, Collection, Mapping
 from dataclasses import fields
 from itertools import islice
-from logging.handlers import MemoryHandler
 from typing import TYPE_CHECKING, Any, Final
 
 from jupyter_otel_telemetry.errors import PolicyError
+from jupyter_otel_telemetry.handlers import final_handler
 from jupyter_otel_telemetry.options import suggestion
 from jupyter_otel_telemetry.privacy.names import UPGRADE, UnseenNames, check_names
 from jupyter_otel_telemetry.privacy.pseudonyms import Pseudonymizer, missing_key
@@ -181,7 +181,7 @@ class Policy:
 
 def policies_of(handler: Any) -> tuple[Policy, ...]:
     """Return the policy that a logging handler has of its own, if it has one."""
-    policy = getattr(handler.target if isinstance(handler, MemoryHandler) else handler, "policy", None)
+    policy = getattr(final_handler(handler), "policy", None)
     return (policy,) if isinstance(policy, Policy) else ()
 
 

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
     from jupyter_otel_telemetry.schemas.registry import CompiledSchema
 
-__all__ = ["installed_folders", "installed_ids", "installed_versions", "personal_schema_ids"]
+__all__ = ["installed_files", "installed_folders", "installed_ids", "installed_versions", "personal_schema_ids"]
 
 _FOLDERS = (("jupyterhub", "event-schemas"), ("jupyter_server", "event_schemas"))
 
@@ -32,6 +32,13 @@ def installed_folders() -> Iterator[tuple[str, Path]]:
         for location in (spec.submodule_search_locations or ()) if spec is not None else ():
             if (Path(location) / folder).is_dir():
                 yield package, Path(location) / folder
+
+
+def installed_files() -> Iterator[tuple[str, Path]]:
+    """Yield each installed schema file, after the package that ships it."""
+    for package, folder in installed_folders():
+        for path in sources.find_files(folder):
+            yield package, path
 
 
 def installed_versions(schema_id: str) -> list[CompiledSchema]:
@@ -64,8 +71,7 @@ def personal_schema_ids() -> list[str]:
 
 def _documents(words: str) -> Iterator[tuple[str, Mapping[str, Any]]]:
     """Yield the installed schemas that contain a text, each after the package that ships it."""
-    for package, folder in installed_folders():
-        for path in sources.find_files(folder):
-            with suppress(OSError, SchemaSourceError):  # a file that cannot be used is not a schema
-                if words.encode() in path.read_bytes():  # parsing takes ten times as long
-                    yield package, sources.read_file(path)
+    for package, path in installed_files():
+        with suppress(OSError, SchemaSourceError):  # a file that cannot be used is not a schema
+            if words.encode() in path.read_bytes():  # parsing takes ten times as long
+                yield package, sources.read_file(path)
