@@ -39,11 +39,11 @@ __all__ = [
 def __getattr__(name: str) -> Any:
     """Import OpenTelemetry's part when it is asked for: its handler takes as long as all the rest."""
     if name == "OTLPJSONFormatter":
-        from jupyter_otel_telemetry.export.formatter import OTLPJSONFormatter  # noqa: PLC0415
+        from jupyter_otel_telemetry.export.formatter import OTLPJSONFormatter
 
         return OTLPJSONFormatter
     if name == "OTLPHandler":
-        from jupyter_otel_telemetry.export.handler import OTLPHandler  # noqa: PLC0415
+        from jupyter_otel_telemetry.export.handler import OTLPHandler
 
         return OTLPHandler
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

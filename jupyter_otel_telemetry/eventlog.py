@@ -185,7 +185,7 @@ class EventLog(LoggingConfigurable):
                 handlers = cast("Handlers", self.traits()["handlers"]).build_all(self, items)
                 self._checked_policy(handlers=handlers)
                 self._use_handlers(items, handlers)
-            except Exception as error:  # noqa: BLE001 - whatever it is, it is not the fault of who records an event
+            except Exception as error:  # whatever it is, it is not the fault of who records an event
                 self._used_items = items  # else the next event would try the same again
                 self._trouble.failed(_CHANGED_HANDLERS, f", and the earlier handlers stay: {error}", traceback=False)
             else:
@@ -313,7 +313,7 @@ class EventLog(LoggingConfigurable):
         for path in paths:
             try:
                 schema = self._registry.parse(sources.read_file(path), str(path), parsed)
-            except Exception as error:  # noqa: BLE001 - collected: one bad file must not hide the others
+            except Exception as error:  # collected: one bad file must not hide the others
                 problems[str(path)] = _problem(error, str(path))
             else:
                 registered.append((str(path), schema.key))

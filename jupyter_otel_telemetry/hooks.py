@@ -119,7 +119,7 @@ class Listeners(_Hooks[Listener]):
     async def _finish(self, fn: Listener, result: Awaitable[object]) -> None:
         try:
             await result
-        except Exception:  # noqa: BLE001 - but not CancelledError: somebody has cancelled this task
+        except Exception:  # but not CancelledError: somebody has cancelled this task
             self._trouble.failed(fn, "")
         else:
             self._trouble.worked(fn)

@@ -72,7 +72,7 @@ def json_copy(value: Any) -> Any:
         raise NotJSONError(_locate(value), error.problem) from None
     except RecursionError:
         raise NotJSONError((), "is nested too deeply for this call stack") from None
-    except Exception as error:  # noqa: BLE001 - a stranger's mapping or list may raise anything
+    except Exception as error:  # a stranger's mapping or list may raise anything
         raise NotJSONError(_locate(value), f"cannot be read: {type(error).__name__}") from None
 
 
@@ -80,7 +80,7 @@ def is_mapping(value: object) -> bool:
     """Tell a mapping, also among objects whose class cannot be asked for."""
     try:
         return isinstance(value, Mapping)
-    except Exception:  # noqa: BLE001 - a stranger's __class__ may raise anything
+    except Exception:  # a stranger's __class__ may raise anything
         return False
 
 
@@ -127,7 +127,7 @@ def _locate(value: Any) -> tuple[str | int, ...]:
     with suppress(Exception):
         _visit(value, path)
     # Where depth is the problem, the whole path would hide the message.
-    return tuple(path) if len(path) < 20 else ()  # noqa: PLR2004
+    return tuple(path) if len(path) < 20 else ()
 
 
 def _visit(value: Any, path: list[str | int]) -> None:
@@ -199,7 +199,7 @@ def object_text(value: object) -> str:
     """Text of any object, also of one whose `__str__` fails."""
     try:
         return clean_text(str.__str__(value) if isinstance(value, str) else str(value))
-    except Exception:  # noqa: BLE001 - a stranger's __str__ may raise anything
+    except Exception:  # a stranger's __str__ may raise anything
         return f"<{type(value).__name__}>"
 
 
@@ -207,9 +207,9 @@ def short_repr(value: object) -> str:
     """Text of a value for a message about a schema, cut to sixty characters."""
     try:
         text = repr(value[:61] if isinstance(value, str) else value)
-    except Exception:  # noqa: BLE001 - too deep, too many digits
+    except Exception:  # too deep, too many digits
         return f"a {type(value).__name__}"
-    return text if len(text) <= 60 else text[:57] + "..."  # noqa: PLR2004
+    return text if len(text) <= 60 else text[:57] + "..."
 
 
 def first_steps(path: str) -> Iterator[tuple[str, str]]:

@@ -111,7 +111,7 @@ def record_counters() -> RecordCounters:
 
 def observe_gauge(name: str, unit: str, description: str, look: Callable[[], Mapping[str, float]]) -> None:
     """Have `look` called whenever metrics are collected; it returns a value for each folder of a spool."""
-    from opentelemetry.metrics import Observation  # noqa: PLC0415 - as below
+    from opentelemetry.metrics import Observation  # as below
 
     def callback(_options: CallbackOptions) -> Iterable[Observation]:
         return [Observation(value, {SPOOL_FOLDER: folder}) for folder, value in look().items()]
@@ -145,12 +145,12 @@ class SchemaAttributes:
             attributes = of_schema(*key) if key in schemas else None
             if len(self._known) < _MAX_KNOWN:
                 self._known[schema_id, version] = attributes
-        except Exception:  # noqa: BLE001 - what a stranger's object raises
+        except Exception:  # what a stranger's object raises
             return None
         return attributes
 
 
 def _meter() -> Meter:
-    from opentelemetry.metrics import get_meter  # noqa: PLC0415 - imports what many programs never need
+    from opentelemetry.metrics import get_meter  # imports what many programs never need
 
     return get_meter(SCOPE_NAME, __version__)

@@ -124,7 +124,7 @@ def _built(where: str, item: Mapping[str, Any]) -> logging.Handler:
         handler.setLevel(level or handler.level)
         if formatter is not None:
             handler.setFormatter(_formatter(formatter))
-    except Exception as error:  # noqa: BLE001 - the constructor of any class
+    except Exception as error:  # the constructor of any class
         problem = error
     else:
         return handler
@@ -167,7 +167,7 @@ def _class(name: str, base: type) -> type:
 def _resolved(value: Any) -> Any:
     """Return an argument with the objects that `ext://sys.stdout` and the like name, as `dictConfig` does."""
     if isinstance(value, str) and value.startswith(_EXTERNAL):
-        from logging.config import BaseConfigurator  # noqa: PLC0415 - imports a server
+        from logging.config import BaseConfigurator  # imports a server
 
         try:
             return BaseConfigurator({}).resolve(value[len(_EXTERNAL) :])

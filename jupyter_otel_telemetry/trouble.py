@@ -147,7 +147,7 @@ class _Failing:
 def _name(what: object) -> str:
     try:
         return what if isinstance(what, str) else repr(what)
-    except Exception:  # noqa: BLE001 - a program's __repr__ may raise anything
+    except Exception:  # a program's __repr__ may raise anything
         return f"a {type(what).__name__}"
 
 

@@ -212,7 +212,7 @@ class TestOtherProtocols:
 class Verbose(Receiver):
     """Accepts all records but three, with a text of 5 MB."""
 
-    def do_POST(self):  # noqa: N802 - http.server's name
+    def do_POST(self):  # http.server's name
         self.rfile.read(int(self.headers["Content-Length"]))
         content = partial(3) + b"x" * 5_000_000
         self.send_response(200)

@@ -67,7 +67,7 @@ class Case:
             self.validator.check(instance)
         except jsonschema.ValidationError:
             return False
-        except Exception as error:  # noqa: BLE001 - it is the outcome
+        except Exception as error:  # it is the outcome
             return repr(error)
         return True
 

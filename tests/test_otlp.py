@@ -598,7 +598,7 @@ class GrpcCollector(LogsServiceServicer):
     def __init__(self):
         self.seen = []
 
-    def Export(self, request, context):  # noqa: N802 - gRPC's name
+    def Export(self, request, context):
         logs = parse_protobuf(request.SerializeToString())
         self.seen += [(log.event_name, dict(context.invocation_metadata())) for log in logs]
         return ExportLogsServiceResponse()

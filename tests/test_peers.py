@@ -216,7 +216,7 @@ class TestModifiers:
             try:
                 for _ in range(500):
                     server_log.record_event(ID, 1, {})
-            except Exception as error:  # noqa: BLE001 - shown below
+            except Exception as error:  # shown below
                 failures.append(error)
 
         def modifier(_id, _version, event):

@@ -88,7 +88,7 @@ class GrpcReceiver(LogsServiceServicer):
     def __init__(self):
         self.seen = []
 
-    def Export(self, _request, context):  # noqa: N802 - gRPC's name
+    def Export(self, _request, context):
         self.seen.append(dict(context.invocation_metadata()))
         return ExportLogsServiceResponse()
 

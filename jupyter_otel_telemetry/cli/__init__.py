@@ -12,7 +12,7 @@ _EXTRA = frozenset({"click", "rich"})
 def main() -> None:
     """Run the command line; without the packages of the extra `cli`, say so and exit with status 1."""
     try:
-        from jupyter_otel_telemetry.cli.app import app  # noqa: PLC0415 - may be missing what it needs
+        from jupyter_otel_telemetry.cli.app import app  # may be missing what it needs
     except ModuleNotFoundError as error:
         if error.name is None or error.name.partition(".")[0] not in _EXTRA:
             raise

@@ -190,7 +190,7 @@ def _own_environment() -> Iterator[None]:
 def _live_the_day(folder: Path) -> _Outcome:
     """Record the day through one EventLog with two handlers; return it when both are closed."""
     # Here, since some OTEL_* variables count when OpenTelemetry is imported.
-    from jupyter_otel_telemetry.export.handler import OTLPHandler  # noqa: PLC0415
+    from jupyter_otel_telemetry.export.handler import OTLPHandler
 
     path = folder / _EVENTS_FILE
     with OTLPReceiver() as receiver:
@@ -233,7 +233,7 @@ def _record(log: EventLog, moment: _Moment) -> dict[str, Any] | None:
 
 def _complaint(log: EventLog) -> str:
     """Return what `record_event` says of an invalid event."""
-    from jsonschema import ValidationError  # noqa: PLC0415 - can take a second, and `--help` waits for it
+    from jsonschema import ValidationError  # can take a second, and `--help` waits for it
 
     try:
         log.record_event(_SERVER, 1, _server("launch", "ada"))

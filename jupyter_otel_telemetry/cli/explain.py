@@ -70,7 +70,7 @@ _ASSIGN = "write c.EventLogger.handlers = [OTLPHandler()] in a .py configuration
 @click.option("--json", "as_json", is_flag=True, help="Print JSON instead of tables.")
 def explain(config: Path | None, wanted: tuple[str, ...], *, as_json: bool) -> None:
     """Explain."""
-    from jsonschema import SchemaError  # noqa: PLC0415 - can take a second, and `--help` waits for it
+    from jsonschema import SchemaError  # can take a second, and `--help` waits for it
 
     try:
         with describe_only():

@@ -107,7 +107,7 @@ class JSONLinesFormatter(LineFormatter):
 def _message(record: logging.LogRecord) -> str:
     try:
         return record.getMessage()
-    except Exception:  # noqa: BLE001 - arguments that do not fit, or an untrusted __str__
+    except Exception:  # arguments that do not fit, or an untrusted __str__
         return object_text(record.msg)
 
 

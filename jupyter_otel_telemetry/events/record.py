@@ -202,7 +202,7 @@ class EventRecord(logging.LogRecord):
     def msg(self, _text: object) -> None:
         """Ignore the text by which a `QueueHandler` replaces messages: this one can be pickled."""
 
-    def getMessage(self) -> str:  # noqa: N802 - logging's name
+    def getMessage(self) -> str:
         """Return the display string: the title, and the event as logfmt."""
         return display_text(self.event_type.title, self.event)
 

@@ -150,7 +150,7 @@ class Delivery(LogRecordExporter):
         for record in batch:
             try:
                 entries.append(self._encoder.entry(record))
-            except Exception:  # noqa: BLE001 - an object in an ordinary log record may raise anything
+            except Exception:  # an object in an ordinary log record may raise anything
                 self._lose("encoding", 1)
         return entries
 

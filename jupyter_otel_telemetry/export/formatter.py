@@ -93,7 +93,7 @@ class _Translator(LoggingHandler):
     def translate(self, record: logging.LogRecord) -> LogRecord:
         try:
             return self._translate(record)
-        except Exception:  # noqa: BLE001 - arguments that do not fit the message, or an object whose text cannot be made
+        except Exception:  # arguments that do not fit the message, or an object whose text cannot be made
             plain = copy.copy(record)
             plain.msg, plain.args = object_text(record.msg), ()
             return self._translate(plain)

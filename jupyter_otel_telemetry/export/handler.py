@@ -209,14 +209,14 @@ class OTLPHandler(LoggingHandler):
                 warn_of_unknown_schemas(self.policy)
                 warn_of_personal_data(self.policy)
 
-    def createLock(self) -> None:  # noqa: N802 - logging's name
+    def createLock(self) -> None:
         """Do without a lock: the SDK needs none, and one held during a flush deadlocks with an exporter that logs.
 
         https://github.com/open-telemetry/opentelemetry-python/pull/4636
         """
         self.lock = None
 
-    def setFormatter(self, fmt: logging.Formatter | None) -> None:  # noqa: N802 - logging's name
+    def setFormatter(self, fmt: logging.Formatter | None) -> None:
         """Set the formatter of ordinary records' bodies.
 
         Those that other event libraries put on every handler are ignored: they are for events only, and would drop
@@ -237,7 +237,7 @@ class OTLPHandler(LoggingHandler):
             return True
         try:
             passed = self._filtered(record)
-        except Exception:  # noqa: BLE001 - the caller's work must go on
+        except Exception:  # the caller's work must go on
             self.handleError(record)
             return False
         if passed is not None:
@@ -264,7 +264,7 @@ class OTLPHandler(LoggingHandler):
                 # It ends the loop where something below logs to this handler.
                 super().emit(numbered(admitted, next(self._numbers)))
             self._trouble.worked(self)
-        except Exception:  # noqa: BLE001 - the caller's work must go on
+        except Exception:  # the caller's work must go on
             self.handleError(record)
 
     def _emit_event(self, record: EventRecord) -> None:
@@ -275,7 +275,7 @@ class OTLPHandler(LoggingHandler):
         else:
             self._otel_logger.emit(otel_record(record, next(self._numbers)))
 
-    def handleError(self, record: logging.LogRecord) -> None:  # noqa: N802 - logging's name
+    def handleError(self, record: logging.LogRecord) -> None:
         """Log, once until it works again, that a record could not be handed over, without its content."""
         self._trouble.failed(self, f": a record of logger {record.name} could not be handed to OpenTelemetry")
 

@@ -75,7 +75,7 @@ class _Pipeline:
                 self._has_ended = True
                 try:
                     self._provider.shutdown()
-                except Exception as error:  # noqa: BLE001 - a processor that somebody added may raise anything
+                except Exception as error:  # a processor that somebody added may raise anything
                     text = "an export pipeline did not end properly: %s"
                     log_trouble(lambda: _logger, logging.ERROR, text, failure_text(error))
 

@@ -57,7 +57,7 @@ def build_spooling_provider(
         OSError: the folder of the spool cannot be created or written to.
 
     """
-    from jupyter_otel_telemetry.spool import SpoolLogRecordProcessor  # noqa: PLC0415 - who has none need not import
+    from jupyter_otel_telemetry.spool import SpoolLogRecordProcessor  # who has none need not import
 
     provider = _provider(service_name, resource)
     processor = SpoolLogRecordProcessor(spool, options)
@@ -72,7 +72,7 @@ def check_options(spool: Any, service_name: Any, resource: Any) -> None:
         ValueError: an option has no meaning.
 
     """
-    from jupyter_otel_telemetry.spool import SpoolOptions  # noqa: PLC0415 - as above
+    from jupyter_otel_telemetry.spool import SpoolOptions
 
     check_resource(service_name, resource)
     if spool is not None:

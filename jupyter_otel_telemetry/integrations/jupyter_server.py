@@ -241,7 +241,7 @@ class _Early(MemoryHandler):
     def __init__(self) -> None:
         super().__init__(_MAX_EARLY)
 
-    def shouldFlush(self, record: logging.LogRecord) -> bool:  # noqa: ARG002, N802 - logging's name
+    def shouldFlush(self, record: logging.LogRecord) -> bool:  # noqa: ARG002 - logging's name
         """Keep everything until there is a target."""
         return False
 

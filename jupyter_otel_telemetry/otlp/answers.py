@@ -163,11 +163,11 @@ def failed(error: BaseException, *, is_connected: bool = True) -> Answer:
 def http_answer(code: int, headers: Mapping[str, str], content: bytes) -> Answer:
     """Return the answer that a response over HTTP is."""
     status = str(code)
-    if 200 <= code < 300:  # noqa: PLR2004 - HTTP's own
+    if 200 <= code < 300:
         return _http_success(status, headers.get("Content-Type", ""), content)
-    if 300 <= code < 400:  # noqa: PLR2004 - likewise
+    if 300 <= code < 400:
         return Answer(Verdict.MISCONFIGURED, status, _redirect(code, headers.get("Location", "")))
-    verdict = _HTTP.get(code, Verdict.REJECTED if 400 <= code < 500 else Verdict.RETRYABLE)  # noqa: PLR2004 - likewise
+    verdict = _HTTP.get(code, Verdict.REJECTED if 400 <= code < 500 else Verdict.RETRYABLE)
     reason = _http_reason(code, content)
     if verdict is Verdict.REJECTED and (remedy := _protocol_remedy(reason)) is not None:
         return Answer(Verdict.MISCONFIGURED, status, remedy)
@@ -195,7 +195,7 @@ def _from_protobuf(content: bytes) -> ExportLogsServiceResponse | None:
     response = ExportLogsServiceResponse()
     try:
         response.ParseFromString(content)
-    except Exception:  # noqa: BLE001 - the protobuf backends disagree on what they raise
+    except Exception:  # the protobuf backends disagree on what they raise
         return None
     return response
 
@@ -208,7 +208,7 @@ def _from_json(content: bytes) -> ExportLogsServiceResponse | None:
         if not isinstance(found, dict) or (found and not found.keys() & {"partialSuccess", "partial_success"}):
             return None
         json_format.ParseDict(found, response, ignore_unknown_fields=True)
-    except Exception:  # noqa: BLE001 - json_format raises whatever a wrong shape trips over
+    except Exception:  # json_format raises whatever a wrong shape trips over
         return None
     return response
 
@@ -259,12 +259,12 @@ def _redirect(code: int, location: str) -> str:
 
 def _http_reason(code: int, content: bytes) -> str:
     """Return the text of a `Status` message, as OTLP asks for, or the text that came instead."""
-    from google.rpc.status_pb2 import Status  # noqa: PLC0415 - rarely needed
+    from google.rpc.status_pb2 import Status  # rarely needed
 
     message = Status()
     try:
         message.ParseFromString(content)
-    except Exception:  # noqa: BLE001 - the protobuf backends disagree on what they raise
+    except Exception:  # the protobuf backends disagree on what they raise
         message.Clear()
     text = _short(message.message or content[: 4 * _MAX_REASON].decode("utf-8", "replace"))
     return f"{_phrase(code)}: {text}" if text else _phrase(code)
@@ -294,14 +294,14 @@ def grpc_answer(error: Any) -> Answer:
 
 
 def _grpc_retry_s(error: Any) -> float | None:
-    from google.rpc.error_details_pb2 import RetryInfo  # noqa: PLC0415 - rarely needed
+    from google.rpc.error_details_pb2 import RetryInfo  # rarely needed
 
     for name, value in error.trailing_metadata() or ():
         if name == "google.rpc.retryinfo-bin":
             info = RetryInfo()
             try:
                 info.ParseFromString(value)
-            except Exception:  # noqa: BLE001 - as above
+            except Exception:
                 return None
             delay = info.retry_delay
             return _bounded_s(delay.seconds + delay.nanos / 1e9)

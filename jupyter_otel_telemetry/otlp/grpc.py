@@ -22,7 +22,7 @@ class GRPCTransport:
     """A way to a receiver over gRPC."""
 
     def __init__(self, settings: ExporterSettings, default_compression: str) -> None:
-        import grpc  # noqa: PLC0415 - large
+        import grpc  # large
 
         self._grpc = grpc
         self._settings = settings
@@ -53,7 +53,7 @@ class GRPCTransport:
             )
         except grpc.RpcError as error:
             return grpc_answer(error)
-        except Exception as error:  # noqa: BLE001 - a header that gRPC does not take, for instance
+        except Exception as error:  # a header that gRPC does not take, for instance
             return failed(error)
         return accepted(content)
 

@@ -55,12 +55,12 @@ class HTTPTransport:
                 allow_redirects=False,
                 stream=True,
             )
-        except Exception as error:  # noqa: BLE001 - requests, urllib3 and a server of anybody's raise much
+        except Exception as error:  # requests, urllib3 and a server of anybody's raise much
             return failed(cause_of(error), is_connected=is_connected(error))
         with response:
             try:
                 content = _content(response.raw)
-            except Exception as error:  # noqa: BLE001 - likewise
+            except Exception as error:
                 if response.ok:  # then only all of it is an acknowledgement
                     return failed(cause_of(error))
                 content = b""
@@ -85,7 +85,7 @@ def _no_target(_response: Any) -> None:
 
 def _session_of_provider(settings: ExporterSettings) -> Any:
     """Return the session that a credential provider makes, or None if none is configured."""
-    import requests  # noqa: PLC0415 - imports much
+    import requests  # imports much
 
     if settings.credential_provider is None:
         return None
@@ -93,7 +93,7 @@ def _session_of_provider(settings: ExporterSettings) -> Any:
 
 
 def _own_session() -> Any:
-    import requests  # noqa: PLC0415 - imports much
+    import requests  # imports much
 
     session = requests.Session()
     after_fork_in_child(session, _reconnect)

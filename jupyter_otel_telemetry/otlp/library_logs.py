@@ -48,6 +48,6 @@ def _is_masked(record: logging.LogRecord) -> bool:
         if record.exc_info:
             record.exc_text = mask("".join(traceback.format_exception(*record.exc_info)).rstrip())
             record.exc_info = None
-    except Exception:  # noqa: BLE001 - an argument whose text cannot be had
+    except Exception:  # an argument whose text cannot be had
         return False
     return True

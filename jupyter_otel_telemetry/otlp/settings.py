@@ -313,7 +313,7 @@ def _files(options: ExporterOptions, endpoint: Found, *, is_insecure: bool) -> d
             )
         return dict.fromkeys(("certificate_file", "client_certificate_file", "client_key_file"))
     if files:
-        from jupyter_otel_telemetry.otlp.certificates import check_files  # noqa: PLC0415 - imports ssl
+        from jupyter_otel_telemetry.otlp.certificates import check_files  # imports ssl
 
         check_files(authorities, certificate, key)
     return {

@@ -55,11 +55,11 @@ def build_transport(options: ExporterOptions, default_compression: str = "gzip")
         _logger.warning("%s", remark)
     if settings.protocol == "grpc":
         _import_early("grpc")
-        from jupyter_otel_telemetry.otlp.grpc import GRPCTransport  # noqa: PLC0415 - large
+        from jupyter_otel_telemetry.otlp.grpc import GRPCTransport  # large
 
         return _MaskingTransport(GRPCTransport(settings, default_compression), settings)
     _import_early("http")
-    from jupyter_otel_telemetry.otlp.http import HTTPTransport  # noqa: PLC0415 - imports requests
+    from jupyter_otel_telemetry.otlp.http import HTTPTransport  # imports requests
 
     return _MaskingTransport(HTTPTransport(settings, default_compression), settings)
 

@@ -30,7 +30,7 @@ _TRUE, _FALSE = b"\x10\x01", b"\x10\x00"
 def _long_varint(number: int) -> bytes:
     number &= 2**64 - 1
     encoded = bytearray()
-    while number > 0x7F:  # noqa: PLR2004 - seven bits a byte
+    while number > 0x7F:  # seven bits a byte
         encoded.append(number & 0x7F | 0x80)
         number >>= 7
     encoded.append(number)

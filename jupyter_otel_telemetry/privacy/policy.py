@@ -67,7 +67,7 @@ class Policy:
         """Tell whether `option`, which its owner may have changed in place, is still what was compiled."""
         try:
             is_same: bool = self._source == option
-        except Exception:  # noqa: BLE001 - "dictionary changed size": another thread is changing it
+        except Exception:  # "dictionary changed size": another thread is changing it
             return False
         return is_same
 

@@ -80,7 +80,7 @@ def check_text(text: str, name: str, most: int = MAX_NAME) -> None:
         raise ValueError(f"{name} has {len(text)} characters; at most {most} are allowed")
     for index, character in enumerate(text):
         if unicodedata.category(character) in {"Cc", "Cs"}:
-            kind = "control character" if ord(character) < 0xD800 else "lone surrogate"  # noqa: PLR2004
+            kind = "control character" if ord(character) < 0xD800 else "lone surrogate"
             raise ValueError(f"{name} holds a {kind}, U+{ord(character):04X}, at index {index}; remove it")
 
 

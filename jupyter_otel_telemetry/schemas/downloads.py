@@ -91,7 +91,7 @@ def _download(url: str, shown: str, *, is_verified: bool) -> bytes:
     def download() -> None:
         try:
             outcome.append(_fetch(url, deadline, is_verified=is_verified))
-        except Exception as error:  # noqa: BLE001 - told to the caller's thread
+        except Exception as error:  # told to the caller's thread
             outcome.append(error)
 
     thread = threading.Thread(target=download, name="schema-download", daemon=True)

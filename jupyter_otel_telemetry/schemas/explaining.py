@@ -55,7 +55,7 @@ def explanation(documents: SchemaDocuments, instance: Any, compiled: dict[Any, A
         validator = work.compiled(documents, lambda: _explaining_validator(documents))
         for error in islice(validator.iter_errors(instance), _MAX_ERRORS):
             errors.append(error)  # noqa: PERF402 - those found before the work is cut short count
-    except Exception:  # noqa: BLE001, S110 - cut short, too deep, or a reference's target that jsonschema trips over
+    except Exception:  # noqa: S110 - cut short, too deep, or a reference's target that jsonschema trips over
         pass
     except BaseException as error:
         if not is_panic(error):  # which is how Rust code, beneath the registry of references, ends a deep recursion

@@ -49,7 +49,7 @@ def installed_versions(schema_id: str) -> list[CompiledSchema]:
             if document.get("$id") == schema_id:
                 registry.register(document)
         return [registry.current.compiled(*key) for key in registry.current]
-    except Exception:  # noqa: BLE001 - the schema is another package's; it may be invalid, or refer to an unknown one
+    except Exception:  # the schema is another package's; it may be invalid, or refer to an unknown one
         return []
 
 

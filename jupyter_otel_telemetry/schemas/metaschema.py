@@ -49,7 +49,7 @@ def validator_class(document: Mapping[str, Any]) -> type[Validator]:
 
 @cache
 def _known_dialects() -> dict[str, type[Validator]]:
-    import jsonschema  # noqa: PLC0415 - costs half of this package's import time, and is needed here first
+    import jsonschema  # costs half of this package's import time, and is needed here first
 
     classes: list[Any] = [
         jsonschema.Draft4Validator,
@@ -101,14 +101,14 @@ def _encodable(document: dict[str, Any], where: str) -> Any:
 @cache
 def _fast_validator(cls: Any) -> Any:
     """Return jsonschema-rs's validator of schemas."""
-    import jsonschema_rs  # noqa: PLC0415 - see _known_dialects
+    import jsonschema_rs  # see _known_dialects
 
     return getattr(jsonschema_rs, cls.__name__)(cls.META_SCHEMA, validate_formats=False)
 
 
 def _explained(cls: Any, fast: Any, document: dict[str, Any]) -> jsonschema.SchemaError | None:
     """Return the first error of an invalid schema, or None if jsonschema, the reference, finds it valid."""
-    import jsonschema  # noqa: PLC0415 - see _known_dialects
+    import jsonschema  # see _known_dialects
 
     if len(json_bytes(document)) <= _MAX_EXPLAINED_BYTES:
         try:
@@ -135,11 +135,11 @@ def _problem(error: jsonschema.SchemaError) -> str:
         hint = f"did you mean {close[0]!r}? " if close else ""
         return f"{unknown[0][:100]!r} is not a type; {hint}the types are {', '.join(_TYPES)}"
     message = error.message
-    return message if len(message) <= 300 else f"{message[:150]} … {message[-150:]}"  # noqa: PLR2004
+    return message if len(message) <= 300 else f"{message[:150]} … {message[-150:]}"
 
 
 def _invalid(where: str, path: Any, problem: str, **details: Any) -> jsonschema.SchemaError:
-    import jsonschema  # noqa: PLC0415 - see _known_dialects
+    import jsonschema  # see _known_dialects
 
     message = f"{where} is not a valid JSON Schema: at {json_pointer(list(path))}, {problem}"
     return jsonschema.SchemaError(message, path=path, **details)
@@ -206,12 +206,12 @@ def _in_python(found: re.Match[str]) -> str:
         return f"(?P={found['back']})"
     if found["group"]:
         return "(?P<"
-    return "x" if found[0][1] in "uc" and len(found[0]) > 2 else found[0]  # noqa: PLR2004 - \u{…}, \cX
+    return "x" if found[0][1] in "uc" and len(found[0]) > 2 else found[0]  # \u{…}, \cX
 
 
 @lru_cache(maxsize=1024)
 def _is_character_class(name: str) -> bool:
-    import jsonschema_rs  # noqa: PLC0415 - see _known_dialects
+    import jsonschema_rs  # see _known_dialects
 
     try:
         jsonschema_rs.Draft7Validator({"pattern": f"\\{name}"}, validate_formats=False)

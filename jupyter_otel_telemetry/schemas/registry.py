@@ -51,7 +51,7 @@ class CompiledSchema:
     @cached_property
     def flags(self) -> SchemaFlags:
         """What the schema flags, and, if nothing, all the same what it describes."""
-        from jupyter_otel_telemetry.schemas.flag_reading import read_flags, read_subschemas  # noqa: PLC0415 - see _compiled
+        from jupyter_otel_telemetry.schemas.flag_reading import read_flags, read_subschemas  # see _compiled
 
         return self.event_type.flags or read_flags(*read_subschemas(self.documents))
 
@@ -127,7 +127,7 @@ class Schemas(Mapping[Key, Schema]):
 
     def fault(self, key: Key) -> Exception | None:
         """Return the error for which a schema cannot be applied (now), or None if it can."""
-        from jsonschema import SchemaError  # noqa: PLC0415 - see _compiled
+        from jsonschema import SchemaError  # see _compiled
 
         try:
             self.compiled(*key)
@@ -146,9 +146,9 @@ class Schemas(Mapping[Key, Schema]):
 
     def _fault_of_its_own(self, key: Key) -> Exception | None:
         """Return the error if a `$ref` in a schema points to a place that a registered schema does not have."""
-        from jsonschema import SchemaError  # noqa: PLC0415 - see _compiled
+        from jsonschema import SchemaError  # see _compiled
 
-        from jupyter_otel_telemetry.schemas.references import SchemaDocuments  # noqa: PLC0415 - likewise
+        from jupyter_otel_telemetry.schemas.references import SchemaDocuments
 
         schema = self[key]
         targets = {uri: self[pinned].document for uri, pinned in self._pins.get(key, {}).items()}
@@ -296,7 +296,7 @@ class RegisteredSchemas(Mapping[Key, dict[str, Any]]):
 
 def _import_compiler() -> None:
     """Import all that compiling needs: a child that is forked during an import would wait for it forever."""
-    from jupyter_otel_telemetry.schemas import (  # noqa: F401, PLC0415
+    from jupyter_otel_telemetry.schemas import (  # noqa: F401
         effort,
         engine,
         explaining,
@@ -308,10 +308,10 @@ def _import_compiler() -> None:
 
 def _compiled(schema: Schema, schemas: Mapping[Key, Schema], pins: Pins) -> CompiledSchema:
     # Imported late, as jsonschema is: see metaschema._known_dialects.
-    from jupyter_otel_telemetry.schemas.effort import check_effort  # noqa: PLC0415
-    from jupyter_otel_telemetry.schemas.flag_reading import mentions_flags, read_flags, read_subschemas  # noqa: PLC0415
-    from jupyter_otel_telemetry.schemas.references import SchemaDocuments  # noqa: PLC0415
-    from jupyter_otel_telemetry.schemas.validation import EventValidator  # noqa: PLC0415
+    from jupyter_otel_telemetry.schemas.effort import check_effort
+    from jupyter_otel_telemetry.schemas.flag_reading import mentions_flags, read_flags, read_subschemas
+    from jupyter_otel_telemetry.schemas.references import SchemaDocuments
+    from jupyter_otel_telemetry.schemas.validation import EventValidator
 
     name = f"schema {schema.id!r} version {schema.version}"
     needed = needed_schemas(schema, schemas, pins)

@@ -99,7 +99,7 @@ class Schema:
     def references(self) -> list[str]:
         """The URIs of other documents that its `$ref`s name; a jsonschema.SchemaError if one is broken."""
         # Imported late, as jsonschema is: see metaschema._known_dialects.
-        from jupyter_otel_telemetry.schemas.references import external_references  # noqa: PLC0415
+        from jupyter_otel_telemetry.schemas.references import external_references
 
         return external_references(self.document)
 

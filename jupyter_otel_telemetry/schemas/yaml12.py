@@ -48,7 +48,7 @@ def load(text: str) -> Any:
         DocumentError: the text is not one YAML document of the core schema, gives a key twice, or is beyond a bound.
 
     """
-    import yaml  # noqa: PLC0415 - not needed where schemas are mappings
+    import yaml  # not needed where schemas are mappings
 
     composer = _Composer()
     try:
@@ -141,21 +141,21 @@ class _Composer:
         except DocumentError as error:
             raise DocumentError(f"{_place(event.start_mark)}: {error}") from None
 
-    def _take_DocumentStartEvent(self, event: Any) -> None:  # noqa: N802 - PyYAML's name
+    def _take_DocumentStartEvent(self, event: Any) -> None:
         self._documents += 1
         if self._documents > 1:
             raise DocumentError("expected a single document in the stream")
         if event.version not in {None, (1, 2)}:
             raise DocumentError(f"expected YAML 1.2, got {'.'.join(map(str, event.version))}")
 
-    def _take_AliasEvent(self, event: Any) -> None:  # noqa: N802
+    def _take_AliasEvent(self, event: Any) -> None:
         if event.anchor not in self._anchored:
             raise DocumentError(f"the alias *{event.anchor} stands inside its own anchor, or has none")
         value, nodes = self._anchored[event.anchor]
         self._count(nodes)
         self._add(value)
 
-    def _take_ScalarEvent(self, event: Any) -> None:  # noqa: N802
+    def _take_ScalarEvent(self, event: Any) -> None:
         self._count(1)
         value = _scalar(event)
         if event.anchor is not None:
@@ -168,16 +168,16 @@ class _Composer:
                 check_version(event.value, value)
         self._add(value)
 
-    def _take_SequenceStartEvent(self, event: Any) -> None:  # noqa: N802
+    def _take_SequenceStartEvent(self, event: Any) -> None:
         self._begin(event, [], "seq")
 
-    def _take_MappingStartEvent(self, event: Any) -> None:  # noqa: N802
+    def _take_MappingStartEvent(self, event: Any) -> None:
         self._begin(event, {}, "map")
 
-    def _take_SequenceEndEvent(self, _event: Any) -> None:  # noqa: N802
+    def _take_SequenceEndEvent(self, _event: Any) -> None:
         self._end()
 
-    def _take_MappingEndEvent(self, _event: Any) -> None:  # noqa: N802
+    def _take_MappingEndEvent(self, _event: Any) -> None:
         self._end()
 
     def _begin(self, event: Any, value: dict[str, Any] | list[Any], tag: str) -> None:

@@ -93,7 +93,7 @@ class SpoolLogRecordProcessor(LogRecordProcessor):
         """Write a record to the spool, or keep it in memory while the disk accepts no writes."""
         try:
             entry = self._encoder.entry(log_record)
-        except Exception:  # noqa: BLE001 - the caller's work must go on
+        except Exception:  # the caller's work must go on
             self.unencodable += 1
             record_counters().dropped.add(1, {DROP_REASON: "encoding"})
             self._trouble.failed(encode_record, ": a record that cannot be encoded is lost")

@@ -47,7 +47,7 @@ class Sender:
     def __init__(self, store: Store, courier: Courier, told: Callable[[Answer | None], None]) -> None:
         # Here, since it fails where OTEL_PROPAGATORS names a package that is not there, and commands need it not;
         # not in the thread, since a fork during an import leaves the child a lock that is never released.
-        from opentelemetry.instrumentation.utils import suppress_instrumentation  # noqa: PLC0415
+        from opentelemetry.instrumentation.utils import suppress_instrumentation
 
         self._suppressed = suppress_instrumentation
         self._store = store
@@ -141,7 +141,7 @@ class Sender:
                     try:
                         if not self._step():
                             break
-                    except Exception as error:  # noqa: BLE001 - records that wait are not lost, and others may be sent
+                    except Exception as error:  # records that wait are not lost, and others may be sent
                         text = "the spool cannot be sent, and is tried again: %s"
                         log_trouble(lambda: _logger, logging.ERROR, text, failure_text(error))
                         if self._deadline_s is not None:
