@@ -369,6 +369,56 @@ class TestPatterns:
             event_log.register_schema({"$id": ID, "version": 1, "properties": {"s": {"pattern": pattern}}})
 
 
+PATTERNS = {f"^p{number}$": PII for number in range(20)}
+
+
+class TestManyPatterns:
+    """An event may have more properties than there is time to try patterns on."""
+
+    @pytest.fixture
+    def log(self, monkeypatch):
+        monkeypatch.setattr(flags, "MAX_TRIALS", 100)
+        log = EventLog(handlers=[EventSink()], allowed_schemas=[ID])
+        named = {"last": {"type": "integer"}}
+        log.register_schema({"$id": ID, "version": 1, "patternProperties": PATTERNS, "properties": named})
+        return log
+
+    def test_withhold_what_they_are_not_tried_on(self, log, monkeypatch):
+        """The event is recorded all the same, and the number of trials is bounded."""
+        tried = []
+        monkeypatch.setattr(flags.SchemaFlags, "matches", lambda *arguments: tried.append(arguments) or False)
+        monkeypatch.setattr(flags, "_FEW_PATTERNS", 100)
+        event = {f"q{number}": number for number in range(50)}
+
+        assert log.record_event(ID, 1, event) == {name: value if value < 5 else None for name, value in event.items()}
+        assert len(tried) == 100
+
+    def test_withhold_for_one_event_only(self, log):
+        """The next one has all the time again, also for a property that the schema names."""
+        event = {f"q{number}": number for number in range(50)} | {"last": 1}
+        assert log.record_event(ID, 1, event)["last"] is None
+
+        assert log.record_event(ID, 1, {"q": 1, "last": 1, "p3": 1}) == {"q": 1, "last": 1, "p3": None}
+
+    def test_are_logged_once(self, log, caplog):
+        """With the schema."""
+        for _ in range(3):
+            log.record_event(ID, 1, dict.fromkeys(map(str, range(50)), 1))
+
+        (record,) = caplog.records
+        assert record.getMessage().startswith(f"events of schema {ID}: too many properties for the number")
+
+    def test_withhold_in_nested_objects(self, log):
+        """Too."""
+        log.register_schema({"$id": "x", "version": 1, "properties": {"o": {"patternProperties": PATTERNS}}})
+        log.allowed_schemas = ["x"]
+        many = {f"q{number}": 1 for number in range(9)}
+
+        seen = log.record_event("x", 1, {"o": many})
+
+        assert list(seen["o"].values()) == [1] * 5 + [None] * 4
+
+
 class TestPickle:
     def test_flags_pass_to_another_process(self):
         """With a record, since a handler there may have its own policy; once for all records of a schema."""

@@ -9,6 +9,7 @@ import os
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any
+from unittest.mock import patch
 
 import pytest
 from builders import ID
@@ -21,6 +22,7 @@ from opentelemetry.sdk._logs import LoggerProvider
 from opentelemetry.sdk._logs.export import InMemoryLogRecordExporter, SimpleLogRecordProcessor
 
 from jupyter_otel_telemetry import EventLog, OTLPHandler
+from jupyter_otel_telemetry.schemas import flags
 
 D7 = "http://json-schema.org/draft-07/schema#"
 D2020 = "https://json-schema.org/draft/2020-12/schema"
@@ -280,6 +282,18 @@ class TestNothingLeaks:
             elif narrower is not None and not any(other.may_be_seen(narrower) for other in others):
                 note("withheld by the handler")
                 assert mark.text not in sinks.wire
+
+    @given(cases(), st.integers(0, 3))
+    @examples(150)
+    def test_where_patterns_are_too_many(self, case, trials):
+        """A property that no pattern was tried on is withheld if any pattern or name has a flag."""
+        schema, event, marks, options, _ = case
+        with patch.object(flags, "MAX_TRIALS", trials):
+            sinks = Sinks(schema, options, None)
+            returned = sinks.log.record_event(ID, 1, event)
+        hidden = {mark.text for mark in marks} - {mark.text for mark in marks if mark.may_be_seen(options)}
+
+        assert [text for text in hidden if text in sinks.file.getvalue() + repr(returned)] == []
 
     @given(cases())
     @examples(100)

@@ -96,7 +96,7 @@ class Policy:
     def redaction_of(self, schema_id: str, root: Location | None, pseudonyms: frozenset[str] = NO_PATHS) -> Redaction:
         """Make the redaction of a schema, by what it says at its root."""
         options = self.entries[self.entry_for(schema_id) or schema_id]
-        return Redaction(options, root, self._pseudonymize, pseudonyms)
+        return Redaction(options, root, self._pseudonymize, pseudonyms, schema_id=schema_id)
 
     def check(self, schemas: Schemas, schema_ids: Collection[str]) -> set[str]:
         """Check that what an entry for one schema names exists in one of the versions that are registered.

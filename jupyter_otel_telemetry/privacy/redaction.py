@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass, fields
 from enum import Enum
 from functools import cached_property
 from typing import TYPE_CHECKING, Any, Final
 
 from jupyter_otel_telemetry.jsondata import NotJSONError, first_steps, json_copy
+from jupyter_otel_telemetry.trouble import log_trouble
 
 if TYPE_CHECKING:
     from jupyter_otel_telemetry.schemas.flags import Location
@@ -23,6 +26,11 @@ Pseudonymize = Callable[[Any], Any]
 NO_PATHS: Final[Paths] = frozenset()
 NOT_FLAGGED: Final = "not flagged"
 _MAX_KEPT: Final = 10_000
+_UNDECIDED: Final = (
+    "events of schema %s: too many properties for the number of patterns in the schema; properties that no pattern "
+    "was tried on are withheld; further such events are not logged"
+)
+_logger = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -120,12 +128,20 @@ class Redaction:
         location: what the schema flags; None: nothing, or nobody knows.
         pseudonymize: makes pseudonyms.
         pseudonyms: paths at which the events hold pseudonyms already, which are not made twice.
+        schema_id: names the schema in messages.
 
     """
 
     def __init__(
-        self, options: Options, location: Location | None, pseudonymize: Pseudonymize, pseudonyms: Paths = NO_PATHS
+        self,
+        options: Options,
+        location: Location | None,
+        pseudonymize: Pseudonymize,
+        pseudonyms: Paths = NO_PATHS,
+        *,
+        schema_id: str = "",
     ) -> None:
+        self._schema_id = schema_id
         self.allowed_categories = options.allowed_categories | UNRESTRICTED
         self.pseudonymize = pseudonymize
         self.pseudonyms = options.pseudonymized_properties
@@ -137,10 +153,27 @@ class Redaction:
         )
         self._steps: dict[tuple[Any, ...], Step] = {}
         location = location and location.unwrapped  # an event is no array
+        self._patterned = location if location is not None and location.flags.has_patterns else None
+        self._has_warned = False
         self.root = Step(self, location, rules, Outcome.RECORDED, NOT_FLAGGED).at(location, rules)
 
     def apply(self, event: dict[str, Any]) -> dict[str, Any]:
         """Return what may be seen of an event: a new dict that shares with it what is recorded as it is."""
+        if self._patterned is None:
+            return self._apply(event)
+        with self._bounded(self._patterned):
+            return self._apply(event)
+
+    @contextmanager
+    def _bounded(self, location: Location) -> Iterator[None]:
+        """Bound the work on patterns, and log the first event that needs more of it."""
+        with location.flags.bounded_trials():
+            yield
+            if location.flags.are_trials_spent and not self._has_warned:
+                self._has_warned = True
+                log_trouble(lambda: _logger, logging.WARNING, _UNDECIDED, self._schema_id)
+
+    def _apply(self, event: dict[str, Any]) -> dict[str, Any]:
         try:
             return self.root.apply_to_object(event)
         except RecursionError:  # an event nearly as deep as the call stack allows
@@ -148,13 +181,19 @@ class Redaction:
 
     def apply_to_foreign(self, event: Mapping[str, Any]) -> dict[str, Any]:
         """Do the same for an event that nobody has checked: nobody knows what is where in what is no JSON."""
+        if self._patterned is None:
+            return self.apply(self._checked(event))
+        with self._bounded(self._patterned):
+            return self._apply(self._checked(event))
+
+    def _checked(self, event: Mapping[str, Any]) -> dict[str, Any]:
         checked = {}
         for name, value in event.items():
             try:
                 checked[name] = value if self.root.of_property(name).is_plain else json_copy(value)
             except NotJSONError:
                 checked[name] = None
-        return self.apply(checked)
+        return checked
 
     def step(self, *key: Any) -> Step:
         """Return the step made of these arguments, one for all places of a recursive schema that are alike."""
@@ -211,7 +250,9 @@ class Step:
         if step is None:
             location = self.location and self.location.of_property(name)
             if name in self.names:
-                step = self._properties[name] = self._named(name, location)
+                step = self._named(name, location)
+                if self.location is None or not self.location.flags.are_trials_spent:
+                    self._properties[name] = step
             else:
                 step = self._kept(self._others, location, self._rules_of_items)
         return step

@@ -14,7 +14,7 @@ import jsonschema
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
 
-    from jupyter_otel_telemetry.schemas.flags import Numbers, Subschema
+    from jupyter_otel_telemetry.schemas.subschema import Numbers, Subschema
 
 __all__ = ["check_effort"]
 

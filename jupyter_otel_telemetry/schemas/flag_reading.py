@@ -9,8 +9,9 @@ from referencing.exceptions import Unresolvable
 
 from jupyter_otel_telemetry.jsondata import json_pointer
 from jupyter_otel_telemetry.schemas.annotations import are_categories
-from jupyter_otel_telemetry.schemas.flags import NO_NUMBERS, Numbers, SchemaFlags, Subschema, reached
+from jupyter_otel_telemetry.schemas.flags import SchemaFlags
 from jupyter_otel_telemetry.schemas.keywords import REFERENCES
+from jupyter_otel_telemetry.schemas.subschema import NO_NUMBERS, Numbers, Subschema, reached
 
 if TYPE_CHECKING:
     from collections.abc import Callable

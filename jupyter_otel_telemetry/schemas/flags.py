@@ -7,7 +7,9 @@ nothing in an event can talk its way out.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+import math
+import threading
+from contextlib import contextmanager
 from functools import cached_property
 from typing import TYPE_CHECKING, Any, Final
 
@@ -15,102 +17,24 @@ import jsonschema
 
 from jupyter_otel_telemetry.jsondata import first_steps
 from jupyter_otel_telemetry.schemas.engine import Matcher, Preselection
+from jupyter_otel_telemetry.schemas.subschema import NO_NUMBERS, Numbers, Subschema, reached
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator
+    from collections.abc import Iterable, Iterator
 
-__all__ = ["NO_NUMBERS", "Location", "Numbers", "SchemaFlags", "Subschema", "reached"]
-
-Numbers = frozenset[int]
+__all__ = ["MAX_TRIALS", "Location", "SchemaFlags"]
 
 _MAX_KEPT_LOCATIONS: Final = 10_000
-NO_NUMBERS: Final[Numbers] = frozenset()
 _FEW_PATTERNS: Final = 16
-_NO_NAMES: Final[frozenset[str]] = frozenset()
+MAX_TRIALS: Final = 300_000
+"""Trials of a pattern on a name for one event: about a third of a second where each pattern needs backtracking."""
 _OTHER_THAN_ARRAYS: Final = ("object", "string", "number", "integer", "boolean", "null")
 
 
-@dataclass(slots=True)
-class Subschema:
-    """What one subschema says of the values it applies to, and which subschemas apply to what lies below them.
+class _Trials(threading.local):
+    """Trials of a pattern on a name that this thread may still make."""
 
-    Subschemas are known by their number. `where` is a URI reference to this one. `additional` is None where no
-    keyword says that properties which are not described may stand there. Those `dynamic` are in place for some events
-    only. `unevaluated` does not speak of the names in `evaluated`, `rest` not of the items before `rest_begins`.
-    """
-
-    number: int
-    where: str
-    pii: bool = False
-    categories: frozenset[str] = frozenset()
-    types: tuple[str, ...] = ()
-    in_place: set[int] = field(default_factory=set)
-    conjoined: set[int] = field(default_factory=set)
-    dynamic: set[int] = field(default_factory=set)
-    of_the_whole: set[int] = field(default_factory=set)
-    properties: dict[str, Numbers] = field(default_factory=dict)
-    patterns: dict[str, Numbers] = field(default_factory=dict)
-    additional: Numbers | None = None
-    unevaluated: Numbers = NO_NUMBERS
-    evaluated: frozenset[str] = frozenset()
-    forbids_others: bool = False
-    required: frozenset[str] = _NO_NAMES
-    prefix: list[Numbers] = field(default_factory=list)
-    rest: Numbers = NO_NUMBERS
-    rest_begins: int = 0
-    every_item: Numbers = NO_NUMBERS
-
-    @property
-    def describes_items(self) -> bool:
-        """Whether it says anything of the items of arrays."""
-        return bool(self.prefix or self.rest or self.every_item)
-
-    @property
-    def describes_properties(self) -> bool:
-        """Whether it says anything of the properties of objects."""
-        return bool(
-            self.properties or self.patterns or self.unevaluated or self.forbids_others or self.additional is not None
-        )
-
-    def below(self) -> Iterator[Numbers]:
-        """Yield what applies to anything below a value."""
-        yield from self.properties.values()
-        yield from self.patterns.values()
-        yield from self.prefix
-        yield from (self.additional or NO_NUMBERS, self.unevaluated, self.rest, self.every_item)
-
-    def held(self) -> set[int]:
-        """Return all that applies to a value or to anything below it."""
-        return self.in_place.union(self.of_the_whole, *self.below())
-
-    def of_property(self, name: str, matching: Iterable[tuple[str, bool | None]]) -> Numbers:
-        """Return what applies to a property of this name, which matches patterns, or may match where it says None."""
-        found = [self.properties[name]] if name in self.properties else []
-        is_described = bool(found)
-        for pattern, answer in matching:
-            found.append(self.patterns[pattern])
-            is_described |= answer is True
-        return NO_NUMBERS.union(*found) if is_described else NO_NUMBERS.union(self.of_other(name), *found)
-
-    def of_other(self, name: str | None) -> Numbers:
-        """Return what applies to a property that neither `properties` nor `patternProperties` describe."""
-        unevaluated = NO_NUMBERS if name in self.evaluated else self.unevaluated
-        return (self.additional or NO_NUMBERS) | unevaluated
-
-    def of_item(self, index: int) -> Numbers:
-        """Return what applies to the item at an index.
-
-        What is said of an object is meant of each item of an array, too: paths pass arrays unseen, and nobody gets
-        round a flag by a pair of brackets.
-        """
-        found = self.prefix[index] if index < len(self.prefix) else NO_NUMBERS
-        itself = frozenset({self.number}) if self.describes_properties else NO_NUMBERS
-        return found | itself | self.every_item | (self.rest if index >= self.rest_begins else NO_NUMBERS)
-
-    @property
-    def of_items(self) -> Numbers:
-        """All that applies to an item at any index."""
-        return self.rest.union(self.every_item, *self.prefix)
+    left: float = math.inf
 
 
 class SchemaFlags:
@@ -123,6 +47,8 @@ class SchemaFlags:
         self._locations: dict[tuple[Numbers, Numbers], Location] = {}
         self._matchers: dict[str, Matcher | None] = {}
         self._preselections: dict[int, Preselection] = {}
+        self._trials = _Trials()
+        self.has_patterns = any(subschema.patterns for subschema in subschemas)
 
     def __reduce__(self) -> tuple[Any, ...]:
         return SchemaFlags, (self.subschemas, self._root)
@@ -142,8 +68,23 @@ class SchemaFlags:
                 self._locations[key] = found
         return found
 
+    @contextmanager
+    def bounded_trials(self) -> Iterator[None]:
+        """Try at most `MAX_TRIALS` patterns in this thread; properties that come after them are `undecided`."""
+        before, self._trials.left = self._trials.left, min(self._trials.left, MAX_TRIALS)
+        try:
+            yield
+        finally:
+            self._trials.left = before
+
+    @property
+    def are_trials_spent(self) -> bool:
+        """Whether no pattern may be tried any more."""
+        return self._trials.left <= 0
+
     def matching(self, subschema: Subschema, name: str) -> Iterator[tuple[str, bool | None]]:
         """Yield the patterns of a subschema that a name matches (True) or may match (None)."""
+        self._trials.left -= len(subschema.patterns)
         patterns: Iterable[str] = subschema.patterns
         if len(subschema.patterns) > _FEW_PATTERNS:
             preselection = self._preselections.get(subschema.number)
@@ -183,6 +124,11 @@ class Location:
         self._around = [flags.subschemas[number] for number in sorted(around - numbers)]
         self._properties: dict[str, Location] = {}
         self._item_places: dict[int, Location] = {}
+
+    @property
+    def flags(self) -> SchemaFlags:
+        """The flags of the whole schema."""
+        return self._flags
 
     @property
     def key(self) -> tuple[Numbers, Numbers]:
@@ -252,12 +198,22 @@ class Location:
     def of_property(self, name: str) -> Location:
         """Return the place of a property."""
         found = self._properties.get(name)
+        if found is None and self.patterns and self._flags.are_trials_spent:
+            return self.undecided
         if found is None:
             matching = self._flags.matching
             found = self._below(s.of_property(name, matching(s, name)) for s in self._subschemas)
             if name in self.names:  # others are a stranger's, and without number
                 self._properties[name] = found
         return found
+
+    @cached_property
+    def undecided(self) -> Location:
+        """The place of properties whose names are not tried: whatever is flagged for any name is flagged here."""
+        numbers: list[Numbers] = []
+        for subschema in self._subschemas:
+            numbers += (*subschema.properties.values(), *subschema.patterns.values(), subschema.of_other(None))
+        return self._below(numbers)
 
     def matching(self, pattern: str) -> Location:
         """Return the place of properties that match one pattern."""
@@ -353,14 +309,3 @@ def _leading_to_flags(subschemas: list[Subschema]) -> Numbers:
                 above[below].add(number)
     flagged = [number for number, subschema in enumerate(subschemas) if subschema.pii or subschema.categories]
     return reached(flagged, lambda number: above[number])
-
-
-def reached(numbers: Iterable[int], step: Callable[[int], Iterable[int]]) -> Numbers:
-    """Return the numbers that one gets to from some, step by step, those included."""
-    found = set(numbers)
-    waiting = list(found)
-    while waiting:
-        further = set(step(waiting.pop())) - found
-        found |= further
-        waiting += further
-    return frozenset(found)
