@@ -50,7 +50,7 @@ options.
 _ALL_ALLOWED = Config({"EventLog": {"allowed_schemas": ["*"]}})
 _STYLES = {"recorded": "green", "withheld": "red", "pseudonymized": "yellow"}
 _FOREIGN_NOTE = (
-    "Events of jupyter_events come without their schema: what it flags has no effect there, only options have."
+    "Events of jupyter_events come without their schema: its flags have no effect there, only options have."
 )
 _FOREIGN = " of EventLogger"
 _ASSIGN = "write c.EventLogger.handlers = [OTLPHandler()] in a .py configuration"
