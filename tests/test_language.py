@@ -12,7 +12,7 @@ PAGES = sorted(
     for path in ROOT.glob(pattern)
 )
 MAX_PER_1000 = 4
-WORN = re.compile(r"\bis no (?:URL|mapping|handler)\b|\bfor ever\b|\bto be had\b|; None:|\bset aside\b|\bstranger's\b")
+WORN = re.compile(r"\bis no (?:URL|mapping|handler)\b|\bfor ever\b|\bto be had\b|; None:|\bset aside\b|\bstranger's")
 
 
 def prose(path):

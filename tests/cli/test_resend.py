@@ -67,15 +67,20 @@ def uids(receiver):
     return [log.attributes["log.record.uid"] for log in receiver.logs]
 
 
+def kept(opened):
+    """Return the records that are kept, of however many requests."""
+    return [entry for found in inspection.acknowledged(opened, pytest.fail) for entry in found.entries]
+
+
 def rewrite_times(folder, *times_ns):
     """Let the kept records be acknowledged one by one, at given times."""
     opened = SpoolFolder.without_limits(folder)
-    [found] = inspection.acknowledged(opened, pytest.fail)
+    entries = kept(opened)
     for path in opened.acknowledged_files():
         path.unlink()
     store = Store(opened)
     with pytest.MonkeyPatch.context() as patch:
-        for entry, time_ns in zip(found.entries, times_ns, strict=True):
+        for entry, time_ns in zip(entries, times_ns, strict=True):
             patch.setattr(time, "time_ns", lambda time_ns=time_ns: time_ns)
             store.keep([entry], 1)
 
@@ -204,8 +209,7 @@ class TestResend:
         """Some of their records were acknowledged; they are elsewhere."""
         opened = SpoolFolder.without_limits(folder)
         store = Store(opened)
-        [found] = inspection.acknowledged(opened, pytest.fail)
-        store.reject(found.entries, {"rejected": 1, "status": "200", "reason": "some"})
+        store.reject(kept(opened), {"rejected": 1, "status": "200", "reason": "some"})
         result = run("resend", folder, "--since", "10m", "--endpoint", otlp_receiver.endpoint)
 
         assert "in requests that were rejected in part: 3; retry-rejected sends those again" in result.output
