@@ -50,5 +50,5 @@ def __getattr__(name: str) -> Any:
 
 
 def _jupyter_server_extension_points() -> list[dict[str, str]]:
-    """Tell Jupyter Server, where the extension is enabled, what to load."""
+    """Tell Jupyter Server, where the extension is enabled, which class to load."""
     return [{"module": "jupyter_otel_telemetry.integrations.jupyter_server"}]

@@ -20,7 +20,7 @@ __all__ = ["Dispatcher"]
 
 
 class Dispatcher:
-    """Does what a `logging.Logger` does with a record, but stands in no registry, and goes on when a handler raises.
+    """Handles a record as a `logging.Logger` does, but stands in no registry, and goes on when a handler raises.
 
     Args:
         trouble: is told of handlers that raise.
@@ -71,7 +71,7 @@ def _give_default_formatter(handler: logging.Handler) -> None:
 
 
 def _let_errors_out(handler: logging.Handler) -> None:
-    """Let what fails for an event reach the dispatcher, which logs it once.
+    """Let the failure of an event reach the dispatcher, which logs it once.
 
     By itself, a handler of `logging` prints a traceback for every record that it cannot write. It goes on to do so
     for the records of others.

@@ -63,7 +63,7 @@ class EventLog(LoggingConfigurable):
     """Records structured events: checks them, and hands them to logging handlers.
 
     Nothing is recorded for a schema that `allowed_schemas` does not list. `record_event` raises for a mistake of
-    its caller only, a bad schema or event; what a handler, listener or modifier raises is logged.
+    its caller only, a bad schema or event; exceptions of handlers, listeners and modifiers are logged.
 
     May be used from any thread. Configured by traitlets: in code, in a `.py` or JSON configuration file, on the
     command line, or through an application (`EventLog(parent=app)`).
@@ -122,7 +122,7 @@ class EventLog(LoggingConfigurable):
         ["raise", "log"],
         default_value="raise",
         help="""
-        What `record_event` does with an event that is invalid, or whose schema is not registered.
+        The reaction of `record_event` to an event that is invalid, or whose schema is not registered.
 
         "raise", the default, raises an error; "log" counts and logs it, and returns None.
         """,
@@ -193,7 +193,7 @@ class EventLog(LoggingConfigurable):
 
     @validate("handlers", "allowed_schemas", "pseudonym_key", "pseudonym_key_file")
     def _check_privacy(self, proposal: Bunch) -> Any:
-        """Refuse what would make the policy another one than its author meant, before it counts."""
+        """Refuse a change that would make the policy another one than its author meant, before it takes effect."""
         if self._policy is not None:  # else __init__ will check all of them together
             self._checked_policy(**{proposal.trait.name: proposal.value})
         return proposal.value
@@ -204,7 +204,7 @@ class EventLog(LoggingConfigurable):
             self._policy = self._checked_policy()
 
     def _checked_policy(self, **changes: Any) -> Policy:
-        """Make the policy of the traits and these changes, and check it against what is registered."""
+        """Make the policy of the traits and these changes, and check it against the registered schemas."""
 
         def value(name: str) -> Any:
             return changes[name] if name in changes else getattr(self, name)
@@ -222,7 +222,7 @@ class EventLog(LoggingConfigurable):
         return policy
 
     def _approve(self, schemas: Schemas, new_ids: set[str]) -> None:
-        """Check what the policies say of schemas that are about to be registered, or that waited for them."""
+        """Check the policies for schemas that are about to be registered, or that waited for these."""
         if self._policy is not None:
             self._unchecked_ids = _check(
                 self._policy, self._dispatcher.handlers, schemas, new_ids | self._unchecked_ids
@@ -248,7 +248,7 @@ class EventLog(LoggingConfigurable):
 
     @property
     def schemas(self) -> Mapping[tuple[str, str], dict[str, Any]]:
-        """What is registered: `(id, version) -> schema as registered`, read-only."""
+        """The registered schemas: `(id, version) -> schema as registered`, read-only."""
         return RegisteredSchemas(self._registry)
 
     def register_schema(self, schema: Mapping[str, Any]) -> None:
@@ -343,7 +343,7 @@ class EventLog(LoggingConfigurable):
         """Call `fn(schema_id, version, event)` after an event, of one schema or (None) of all, was recorded.
 
         `fn` may be async: it then runs as a task of the running event loop; where none runs, it is run to its
-        end before `record_event` returns. What it raises is logged.
+        end before `record_event` returns. Its exceptions are logged.
         """
         self._listeners.add(fn, schema_id)
 
@@ -434,7 +434,7 @@ class EventLog(LoggingConfigurable):
         return copy_again(event)  # since the record may still be waiting in a queue
 
     def explain(self) -> list[dict[str, Any]]:
-        """Explain what becomes of the properties of every registered schema, and why.
+        """Explain the outcome for the properties of every registered schema, and why.
 
         Returns:
             A mapping for each schema and handler (without handlers, for the `EventLog`), as JSON could have it:
@@ -447,7 +447,7 @@ class EventLog(LoggingConfigurable):
             that fare differently from other items.
 
         Raises:
-            PolicyError: `allowed_schemas` was changed in place to what it must not be.
+            PolicyError: `allowed_schemas` was changed in place to an invalid value.
 
         """
         self._use_changed_handlers()
@@ -470,7 +470,7 @@ class EventLog(LoggingConfigurable):
     def _checked(
         self, policy: Policy, schema_id: str, version: Any, event: Any
     ) -> tuple[CompiledSchema, Redaction | None, dict[str, Any]]:
-        """Return a schema, what its events lose by the policy, and a copy of an event that is valid."""
+        """Return a schema, the redaction of its events, and a copy of a valid event."""
         compiled = self._registry.current.compiled(schema_id, version)
         redaction = policy.redaction(compiled.event_type)
         try:

@@ -22,7 +22,7 @@ Modifier = Callable[[str, str, dict[str, Any]], dict[str, Any]]
 """Called with schema id, version and a copy of the event; returns the event to record."""
 
 Listener = Callable[[str, str, dict[str, Any]], "Awaitable[object] | object"]
-"""Called with schema id, version and a copy of what was recorded; a plain or async function."""
+"""Called with schema id, version and a copy of the recorded event; a plain or async function."""
 
 F = TypeVar("F", bound=Callable[..., Any])
 
@@ -59,7 +59,7 @@ class Modifiers(_Hooks[Modifier]):
     """Change events before they are validated."""
 
     def apply(self, schema: Schema, event: dict[str, Any]) -> Mapping[str, Any]:
-        """Return what the modifiers make of an event, a copy of which they are given.
+        """Return the result of the modifiers, which get a copy of an event.
 
         Raises:
             ModifierFailed: one raised, or returned no mapping; that was logged, without the event.
@@ -72,7 +72,7 @@ class Modifiers(_Hooks[Modifier]):
             except BaseException as error:
                 if not is_failure(error):
                     raise
-                # Without traceback, whose last line may repeat what the modifier was to remove.
+                # Without traceback, whose last line may repeat a value that the modifier was to remove.
                 problem = f" with {type(error).__name__}, so that an event was not recorded"
                 event = None  # type: ignore[assignment]
             if not isinstance(event, Mapping):
@@ -90,7 +90,7 @@ class Listeners(_Hooks[Listener]):
         self._tasks: set[asyncio.Task[None]] = set()
 
     def tell(self, schema: Schema, event: dict[str, Any]) -> None:
-        """Call every listener with a copy of an event; what they raise is logged."""
+        """Call every listener with a copy of an event; their exceptions are logged."""
         for fn in self._for(schema):
             try:
                 result = fn(schema.id, schema.version, copy_again(event))

@@ -1,6 +1,6 @@
-"""What the pipeline says of itself, through OpenTelemetry's metrics API: nothing where no meter provider is set.
+"""The metrics of the pipeline, through OpenTelemetry's metrics API: none where no meter provider is set.
 
-The table in docs/delivery.md says what each instrument means.
+The table in docs/delivery.md describes each instrument.
 """
 
 from __future__ import annotations
@@ -40,7 +40,7 @@ _MAX_KNOWN: Final = 1024
 
 
 class EventCounters(NamedTuple):
-    """What becomes of events before any handler sees them, and at the policy of an `OTLPHandler`."""
+    """The outcomes of events before any handler sees them, and at the policy of an `OTLPHandler`."""
 
     recorded: _Counter
     invalid: _Counter
@@ -48,7 +48,7 @@ class EventCounters(NamedTuple):
 
 
 class RecordCounters(NamedTuple):
-    """What becomes of log records that `OTLPHandler` takes."""
+    """The outcomes of log records that `OTLPHandler` takes."""
 
     delivered: _Counter
     refused: _Counter
@@ -121,7 +121,7 @@ def observe_gauge(name: str, unit: str, description: str, look: Callable[[], Map
 
 @lru_cache(maxsize=1024)
 def of_schema(schema_id: str, version: str) -> Mapping[str, str]:
-    """Return the attributes of what concerns one schema."""
+    """Return the attributes of measurements about one schema."""
     return {SCHEMA_ID: schema_id, SCHEMA_VERSION: version}
 
 
@@ -145,7 +145,7 @@ class SchemaAttributes:
             attributes = of_schema(*key) if key in schemas else None
             if len(self._known) < _MAX_KNOWN:
                 self._known[schema_id, version] = attributes
-        except Exception:  # what a stranger's object raises
+        except Exception:  # an untrusted object may raise anything
             return None
         return attributes
 

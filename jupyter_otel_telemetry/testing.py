@@ -1,4 +1,4 @@
-"""Helpers for the tests of what records events, also as pytest fixtures, which installing this package enables."""
+"""Helpers for tests of code that records events, also as pytest fixtures, which installing this package enables."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ __all__ = ["EventSink", "event_log", "event_sink", "otlp_receiver"]
 
 
 class EventSink(logging.Handler):
-    """A logging handler that keeps what reaches it, in `records`."""
+    """A logging handler that keeps its records, in `records`."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -35,7 +35,7 @@ class EventSink(logging.Handler):
 
     @property
     def lines(self) -> list[str]:
-        """What each record would be in a file."""
+        """The line of each record in a file, parsed."""
         return [self.format(record) for record in self.records]
 
 

@@ -51,7 +51,7 @@ class Handlers(TraitType[list[logging.Handler] | None, Any]):
         """Return the handlers that items are or describe.
 
         Raises:
-            TraitError: an item is invalid; what was built for the others is closed again.
+            TraitError: an item is invalid; handlers that were built for the others are closed again.
 
         """
         built: list[tuple[dict[str, Any], logging.Handler]] = vars(obj).setdefault("_built_handlers", [])

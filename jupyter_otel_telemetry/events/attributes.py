@@ -70,7 +70,7 @@ def _add_nested(fields: dict[str, Any], prefix: str, value: dict[str, Any], name
 
 
 def _attribute_value(value: Any, depth: int) -> Any:
-    """Convert to what OTLP can carry and receivers will read; `depth` levels may still follow."""
+    """Convert to a value that OTLP can carry and receivers read; `depth` levels may still follow."""
     if isinstance(value, str):
         return plain_text(value)
     if value is None or isinstance(value, (bool, float)):

@@ -117,7 +117,7 @@ def _are_plain(texts: tuple[Any, ...]) -> bool:
 
 
 def _foreign_time_ns(text: Any) -> int | None:
-    """Read the timestamp of a capsule; None: it is none. jupyter_events writes an offset and a `Z` after it."""
+    """Read the timestamp of a capsule, or return None if it is not one; jupyter_events writes an offset and a `Z`."""
     try:
         if text[26:] == "+00:00Z" and text[20:26].isdigit():  # nearly all are: half the time
             return _second_ns(text[:20]) + int(text[20:26]) * 1000

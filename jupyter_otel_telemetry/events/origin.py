@@ -13,13 +13,13 @@ __all__ = ["origin", "through_events_api"]
 
 
 class _Origin(threading.local):
-    """What is so in one thread.
+    """The state of one thread.
 
     Not a context variable: a task that a listener starts meanwhile would inherit it, and its own events with it.
     """
 
     came_through_events_api = False
-    """Whether what is being emitted was sent by a client, who can make up all of it."""
+    """Whether the event being emitted was sent by a client, who can make up all of it."""
 
 
 origin = _Origin()
@@ -27,7 +27,7 @@ origin = _Origin()
 
 @contextmanager
 def through_events_api() -> Iterator[None]:
-    """Say of what is emitted within that a client has sent it to Jupyter Server's `POST /api/events`.
+    """Mark events that are emitted within as sent by a client to Jupyter Server's `POST /api/events`.
 
     There must be no `await` within.
     """

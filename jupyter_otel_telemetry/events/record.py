@@ -2,7 +2,7 @@
 
 OpenTelemetry's `LoggingHandler` sends `getMessage()` as the body, everything in `vars(record)` that is not
 `logging`'s own as attributes, and the attribute `otel.event.name` as the event name. An `EventRecord` therefore
-holds in its `__dict__` the attributes, ready to leave, and in slots what is not to be sent.
+holds in its `__dict__` the attributes, ready to leave, and in slots the values that are not sent.
 """
 
 from __future__ import annotations
@@ -62,9 +62,9 @@ class EventRecord(logging.LogRecord):
     """A recorded event on its way to handlers.
 
     Args:
-        event_type: what it shares with all events of its schema.
+        event_type: the values that all events of its schema share.
         event: the properties. The record keeps this object: nobody may change it any more.
-        time_ns: when the event happened, in nanoseconds since 1970 UTC; None: now.
+        time_ns: when the event happened, in nanoseconds since 1970 UTC, or None for now.
         pseudonyms: dotted paths of the properties that hold pseudonyms.
 
     """
@@ -176,7 +176,7 @@ class EventRecord(logging.LogRecord):
         for name in before.keys() - added.keys():
             fields.pop(name, None)
         for name, value in added.items():
-            # What a filter made of a property counts only where the property may be seen as it is.
+            # A filter's change of a property counts only where the property may be seen unchanged.
             if name not in before or (name in fields and fields[name] == before[name]):
                 fields[name] = value
         return other
@@ -238,6 +238,6 @@ _COMPUTED: Final[Mapping[str, Callable[[EventRecord], Any]]] = {
 }
 for _name, _value in {**_LOGGING_FIELDS, **{name: _Computed(_COMPUTED[name]) for name in _COMPUTED}}.items():
     if _name != "msg":
-        setattr(EventRecord, _name, _value)  # what a record does not set itself
+        setattr(EventRecord, _name, _value)  # attributes that a record does not set itself
 _ANY_TYPE = EventType("", "", "", "", SEVERITIES["INFO"])
 _OWN_FIELDS_COUNTS = (len(_fields_of(EventRecord(_ANY_TYPE, {}))), 0)

@@ -1,4 +1,4 @@
-"""Decides which records may leave through a handler, and what may be seen of each."""
+"""Decides which records may leave through a handler, and which of their values."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ class Admission:
         self._withheld_whole: set[str] = set()
 
     def admit(self, record: logging.LogRecord) -> logging.LogRecord | None:
-        """Return what may leave of a record, an event as an `EventRecord`; or None if nothing may."""
+        """Return the part of a record that may leave, an event as an `EventRecord`, or None if it may not leave."""
         event = record if type(record) is EventRecord else event_of(record)
         if event is not None:
             return event if self._policy is None else self._seen(self._policy, event, is_foreign=event is not record)
@@ -55,7 +55,7 @@ class Admission:
             _logger.error(text, record.name)
 
     def _seen(self, policy: Policy, record: EventRecord, *, is_foreign: bool) -> EventRecord | None:
-        """Return what a policy lets be seen of an event, or None if nothing may."""
+        """Return the part of an event that a policy allows, or None if the event is not allowed."""
         event_type = record.event_type
         lacking = policy.lacking(event_type, record.event) if is_foreign else []
         if lacking and event_type.id not in self._withheld_whole:

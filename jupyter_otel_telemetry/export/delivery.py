@@ -120,7 +120,7 @@ class Delivery(LogRecordExporter):
         """Tell whether the first `target` records were accepted, except those lost before an earlier call.
 
         Args:
-            target: what `emitted` was before the flush.
+            target: the value of `emitted` before the flush.
             is_worked_off: whether all of them have left the queue.
 
         """
@@ -280,7 +280,7 @@ _BECAUSE: Final = {
 
 
 _UNUSED_TIMEOUT_MS: Final = 30_000
-"""What the SDK would read from OTEL_BLRP_EXPORT_TIMEOUT, and does not use."""
+"""The SDK would read it from OTEL_BLRP_EXPORT_TIMEOUT, and does not use it."""
 
 
 class CountingProcessor(BatchLogRecordProcessor):
@@ -322,7 +322,7 @@ class CountingProcessor(BatchLogRecordProcessor):
             self._flushing.release()
 
     def shutdown(self) -> None:
-        """Deliver what is queued, for up to ten seconds, and stop."""
+        """Deliver queued records, for up to ten seconds, and stop."""
         self._has_ended = True
         self._delivery.give_up_in(FLUSH_TIMEOUT_S)
         super().shutdown()  # type: ignore[no-untyped-call]  # the SDK has no annotations here

@@ -39,8 +39,8 @@ _SCOPE = InstrumentationScope(SCOPE_NAME, __version__)
 class OTLPJSONFormatter(LineFormatter):
     """Formats an `EventRecord`, and any other log record, as one line of OTLP JSON.
 
-    The line says what `OTLPHandler` sends. It is a whole message, `{"resourceLogs": […]}`, as the Collector's
-    `otlp_json_file` receiver reads and its `file` exporter writes it.
+    The line has the content that `OTLPHandler` sends. It is a whole message, `{"resourceLogs": […]}`, as the
+    Collector's `otlp_json_file` receiver reads and its `file` exporter writes it.
 
     Args:
         fmt, datefmt, style: accepted, since `logging.config.dictConfig` passes them, and ignored.

@@ -56,7 +56,7 @@ if TYPE_CHECKING:
 __all__ = ["OTLPHandler"]
 
 _KEPT_FIELDS: Final = LOG_RECORD_NAMES - {"msg", "args", "message", "exc_info", "exc_text", "stack_info"}
-"""What filters may ask a record for besides the event: its logger, for instance."""
+"""The attributes of a record that filters may read besides the event: its logger, for instance."""
 
 _logger = logging.getLogger(__name__)
 
@@ -79,7 +79,7 @@ class OTLPHandler(LoggingHandler):
         proxy: URL of an HTTP proxy. None, the default: no proxy, whatever `HTTP_PROXY` and the like say.
         resource: further resource attributes, or an OpenTelemetry Resource.
         allowed_schemas: ids (`*` stands for any text) of the only schemas whose events may leave, or a mapping
-            from ids to options, as in `EventLog.allowed_schemas`; it can only narrow what is recorded. None: all
+            from ids to options, as in `EventLog.allowed_schemas`; it can only narrow that one. None: all
             that reaches this handler leaves.
         events_only: send nothing but events, no other log records. With `allowed_schemas`, events that were turned
             into text on their way are refused in any case.
@@ -92,7 +92,7 @@ class OTLPHandler(LoggingHandler):
 
     Raises:
         ValueError: an argument or environment variable has no meaning, or names a file that cannot be used; the text
-            says what to write. What concerns `allowed_schemas` and the key is a `PolicyError`.
+            says what to write. Errors about `allowed_schemas` and the key are `PolicyError`s.
         OSError: the folder of the spool cannot be written to.
 
     Both are a `traitlets.TraitError` too, which Jupyter applications report in one line.
@@ -280,7 +280,7 @@ class OTLPHandler(LoggingHandler):
         self._trouble.failed(self, f": a record of logger {record.name} could not be handed to OpenTelemetry")
 
     def flush(self) -> None:
-        """Wait until the receiver has accepted what was emitted, at most ten seconds.
+        """Wait until the receiver has accepted all emitted records, at most ten seconds.
 
         With a spool, a failed attempt to send ends the wait: the records are safe there. Where `logging.shutdown`,
         `dictConfig`, `fileConfig` or `basicConfig` calls this, it does not wait; the records are sent afterwards, at
@@ -295,11 +295,11 @@ class OTLPHandler(LoggingHandler):
             self.force_flush(FLUSH_TIMEOUT_S)
 
     def force_flush(self, timeout_s: float = FLUSH_TIMEOUT_S) -> bool:
-        """Wait at most `timeout_s` seconds until what was emitted has been handed over.
+        """Wait at most `timeout_s` seconds until all emitted records have been handed over.
 
         Returns:
             Whether the receiver accepted everything emitted since the last call that was not cut short by its
-            time limit. With a `logger_provider` of yours, what its `force_flush` says.
+            time limit. With a `logger_provider` of yours, the result of its `force_flush`.
 
         """
         if self._spool is not None:

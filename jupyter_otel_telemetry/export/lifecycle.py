@@ -67,7 +67,7 @@ class _Pipeline:
             self._delivery.conclude()
 
     def end(self) -> None:
-        """Deliver what the pipeline holds, in bounded time, and stop; if that is under way, wait for it."""
+        """Deliver the queued records, in bounded time, and stop; if that is under way, wait for it."""
         if not self.is_dropped:
             self._set_deadline()
         with self.lock:
@@ -126,7 +126,7 @@ class _Pipelines:
             pipeline.conclude()
 
     def restart_in_child(self) -> None:
-        """Forget, in a forked child, what its parent's threads were doing."""
+        """Forget, in a forked child, the work of the threads of its parent."""
         pipelines = [pipeline for pipeline in self._open if not pipeline.is_dropped]
         flushed = self.flushed
         self.__init__()  # type: ignore[misc]  # all that it does is right here, too
@@ -142,12 +142,12 @@ if hasattr(os, "register_at_fork"):
 
 
 def end_when_unused(handler: logging.Handler, provider: LoggerProvider, delivery: Delivery | None) -> None:
-    """Arrange that a pipeline delivers what it holds, and ends, when its handler or the program does.
+    """Arrange that a pipeline delivers its records, and ends, when its handler or the program does.
 
     Args:
         handler: whose end is that of the pipeline.
         provider: its `shutdown` ends the pipeline.
-        delivery: what exports in the SDK's batch processor, which has no time limit; None: `shutdown` has its own.
+        delivery: exporter of the SDK's batch processor, which has no time limit, or None if `shutdown` has its own.
 
     """
     pipeline = _Pipeline(provider, delivery)
@@ -186,7 +186,7 @@ def logging_closes_handlers() -> bool:
 
 
 def _end_on_sigterm() -> None:
-    """Let SIGTERM deliver first what pipelines hold, in a program that has not decided what else it does.
+    """Let SIGTERM deliver queued records first, in a program without a handler of its own for the signal.
 
     A program that decides so later replaces this, and ends by itself.
     """
@@ -232,14 +232,14 @@ def in_background(function: Callable[[], object]) -> None:
 
 
 def within(timeout_s: float, function: Callable[[], Any]) -> Any:
-    """Call a function and wait at most `timeout_s` seconds for it; None: the time was up."""
+    """Call a function and return its result, or None after `timeout_s` seconds."""
     results: list[Any] = []
     _start(lambda: results.append(function()))(timeout_s)
     return results[0] if results else None
 
 
 def _start(function: Callable[[], object]) -> Callable[[float], None]:
-    """Start a thread, and return what waits for it with a time limit."""
+    """Start a thread, and return a function that waits for it with a time limit."""
     thread = threading.Thread(target=function, name="otlp-flush", daemon=True)
     try:
         thread.start()
@@ -250,7 +250,7 @@ def _start(function: Callable[[], object]) -> Callable[[float], None]:
 
 
 def _end_with_child(pipelines: _Pipelines) -> None:
-    """Let pipelines end with a child process of multiprocessing, which does not call what atexit knows."""
+    """Let pipelines end with a child process of multiprocessing, which does not call functions of atexit."""
     multiprocessing_util.Finalize(None, pipelines.end_all, exitpriority=10)
 
 

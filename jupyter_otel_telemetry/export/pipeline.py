@@ -80,7 +80,7 @@ def check_options(spool: Any, service_name: Any, resource: Any) -> None:
 
 
 def _provider(service_name: str | None, resource: Resource | Mapping[str, Any] | None) -> LoggerProvider:
-    # OTLPHandler ends the pipeline itself: what the SDK does at exit can take half a minute.
+    # OTLPHandler ends the pipeline itself: the SDK at exit can take half a minute.
     provider = LoggerProvider(
         resource=program_resource(service_name, resource), log_record_limits=record_limits(), shutdown_on_exit=False
     )
@@ -89,7 +89,7 @@ def _provider(service_name: str | None, resource: Resource | Mapping[str, Any] |
 
 
 def _describe_process(provider: LoggerProvider) -> None:
-    """Do what the SDK does in a forked child for the detectors that it knows of."""
+    """Update the resource in a forked child, as the SDK does for its own detectors."""
     provider._update_resource(process_resource())  # noqa: SLF001 - there is no public way
 
 

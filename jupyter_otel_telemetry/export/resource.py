@@ -1,4 +1,4 @@
-"""The resource attributes of what leaves: which program, of which version, where, and if wanted for whom."""
+"""The resource attributes of records: which program, of which version, where, and if wanted for whom."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ _UNKNOWN_SERVICE: Final = "unknown_service"
 _DETECTORS_VARIABLE: Final = "OTEL_EXPERIMENTAL_RESOURCE_DETECTORS"
 _USER_VARIABLE, _SERVER_VARIABLE = "JUPYTERHUB_USER", "JUPYTERHUB_SERVER_NAME"
 
-# Without what can hold a secret or name a person: the command line, the owner, paths in a home directory.
+# Without values that can hold a secret or name a person: the command line, the owner, paths in a home directory.
 _PROCESS_ATTRIBUTES: Final = (
     PROCESS_PID,
     PROCESS_PARENT_PID,
@@ -56,7 +56,7 @@ _HOST_ATTRIBUTES_OF_A_USER: Final = (HOST_ARCH,)  # a container or machine is of
 def program_resource(service_name: str | None, resource: Resource | Mapping[str, Any] | None) -> Resource:
     """Describe the running program.
 
-    Arguments win over `OTEL_SERVICE_NAME` and `OTEL_RESOURCE_ATTRIBUTES`, which win over what is found out here.
+    Arguments win over `OTEL_SERVICE_NAME` and `OTEL_RESOURCE_ATTRIBUTES`, which win over detected values.
     Which detectors `OTEL_EXPERIMENTAL_RESOURCE_DETECTORS` names, if it is set, decides of host and process.
 
     Raises:
@@ -137,7 +137,7 @@ def hub_identity(identity: str | None, pseudonym: Callable[[Any], str] | None) -
     """Return resource attributes that say whose server this is, where JupyterHub has started it.
 
     Args:
-        identity: "name", "pseudonym", or None: say nothing.
+        identity: "name", "pseudonym", or None for no identity.
         pseudonym: makes the pseudonym of a name; wanted for "pseudonym" only.
 
     Raises:

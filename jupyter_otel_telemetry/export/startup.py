@@ -1,4 +1,4 @@
-"""The lines that a handler logs when it begins to take events: which events go where, and what they may give away."""
+"""The lines that a handler logs at its first event: which events go where, and which personal data they hold."""
 
 from __future__ import annotations
 

@@ -1,1 +1,1 @@
-"""What host applications need; each module is imported by its host only."""
+"""Integrations for host applications; each module is imported by its host only."""

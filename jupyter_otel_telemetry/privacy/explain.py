@@ -1,4 +1,4 @@
-"""What becomes of every property of a schema, and why, before there is any event."""
+"""The outcome for every property of a schema, with the reason, before there is any event."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ class _Row(NamedTuple):
 
 
 def explanations(schemas: Schemas, destinations: Sequence[Destination]) -> list[dict[str, Any]]:
-    """Explain every schema for every destination, as JSON; `EventLog.explain` says what it holds."""
+    """Explain every schema for every destination, as JSON; `EventLog.explain` describes the form."""
     return [
         _explained(schemas.compiled(*key), destination) if fault is None else _unexplained(key, fault, destination)
         for key in sorted(schemas)
@@ -107,9 +107,10 @@ def _explained(compiled: CompiledSchema, destination: Destination) -> dict[str, 
 
 
 class _Place(NamedTuple):
-    """A place in events: its path, what the schema and what each policy says of it.
+    """A place in events: its path, its subschemas, and its outcome under each policy.
 
-    `above` are the keys of the places that it lies in; `told` is what has a row already, or has been followed.
+    `above` are the keys of the places that it lies in; `told` holds those that have a row
+    already, or have been followed.
     """
 
     path: str
@@ -120,11 +121,11 @@ class _Place(NamedTuple):
 
     @property
     def key(self) -> Any:
-        """What two places have in common of which the same is true."""
+        """The key that two places share if the same holds for both."""
         return self.location, *(step for _, step in self.steps)
 
     def row(self) -> _Row:
-        """Return what becomes of the values here: what the strictest policy says."""
+        """Return the outcome for the values here under the strictest policy."""
         where, step = max(self.steps, key=lambda pair: _STRENGTH.index(pair[1].outcome))  # the first of equals
         is_one_of_several = len(self.steps) > 1 and step.outcome is not Outcome.RECORDED
         return _Row(self.path, step.outcome, f"{step.reason} ({where})" if is_one_of_several else step.reason)
@@ -183,7 +184,7 @@ class _Place(NamedTuple):
         return _Place(path, location, steps, self.above | {self.key}, self.told)
 
     def _item(self, index: int, location: Location) -> Iterator[_Row]:
-        """Yield the row of an item if it says more than that of the array, and what lies below, as of the array."""
+        """Yield the row of an item if it says more than that of the array, and the rows below it, as of the array."""
         is_last = index == len(self.location.items) - 1
         steps = [(where, step.of_item(index)) for where, step in self.steps]
         item = _Place(self.path, location, steps, self.above | {self.key}, self.told)
@@ -198,7 +199,7 @@ class _Place(NamedTuple):
         yield from item._rows_inside()
 
     def _undescribed_paths(self) -> Iterator[str]:
-        """Yield what options name, but the schema does not, though it lets it stand here."""
+        """Yield properties that options name and the schema allows here without a name."""
         for path in dict.fromkeys(path for _, step in self.steps for path in step.paths):
             if not any(path == name or path.startswith(f"{name}.") for name in self.location.names):
                 yield path

@@ -30,8 +30,8 @@ def check_names(options: Options, versions: Sequence[CompiledSchema], where: str
     Args:
         options: of an entry for the schema.
         versions: of the schema, as far as they are known.
-        where: what messages call the entry.
-        remedy: the end of the message, which says what to do if another version has the property.
+        where: the name of the entry in messages.
+        remedy: the end of the message: the remedy if another version has the property.
 
     Raises:
         PolicyError: a property does not exist.

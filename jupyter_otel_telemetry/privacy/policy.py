@@ -1,4 +1,4 @@
-"""What may be recorded, what may leave: the operator's choice of schemas, and of what becomes of their properties."""
+"""The operator's choice: which schemas are recorded and may leave, and which of their properties."""
 
 from __future__ import annotations
 
@@ -31,14 +31,14 @@ _MAX_SHOWN: Final = 10
 
 
 class Policy:
-    """A compiled `allowed_schemas`: which schemas are allowed, and what becomes of the properties of their events.
+    """A compiled `allowed_schemas`: which schemas are allowed, and the outcome for the properties of their events.
 
     Args:
         option: ids, or a mapping from ids to options. An id may hold `*`, which stands for any text. Of several
             entries that match an id, the most specific one counts: the id itself, else the pattern with the most
             characters beside `*`.
         find_key: returns the key of pseudonyms, or None; called only where there is something to pseudonymize.
-        where: what messages call it.
+        where: its name in messages.
 
     Raises:
         PolicyError: `option` is something else, or something is to be pseudonymized and there is no key.
@@ -64,7 +64,7 @@ class Policy:
             self._pseudonymize = Pseudonymizer(key)
 
     def was_made_from(self, option: object) -> bool:
-        """Tell whether `option`, which its owner may have changed in place, is still what was compiled."""
+        """Tell whether `option`, which its owner may have changed in place, still equals the compiled value."""
         try:
             is_same: bool = self._source == option
         except Exception:  # "dictionary changed size": another thread is changing it
@@ -72,14 +72,14 @@ class Policy:
         return is_same
 
     def entry_for(self, schema_id: str) -> str | None:
-        """Return the entry that counts for a schema; None: it is not allowed."""
+        """Return the entry that counts for a schema, or None if the schema is not allowed."""
         try:
             return self._found[schema_id]
         except KeyError:
             return self._find(schema_id)
 
     def redaction(self, event_type: EventType, pseudonyms: frozenset[str] = NO_PATHS) -> Redaction | None:
-        """Return what is to be done with the events of an allowed schema; None: nothing.
+        """Return the redaction for the events of an allowed schema, or None if the schema is not allowed.
 
         `pseudonyms` are the paths at which events hold pseudonyms already.
         """
@@ -94,17 +94,17 @@ class Policy:
         return redaction
 
     def redaction_of(self, schema_id: str, root: Location | None, pseudonyms: frozenset[str] = NO_PATHS) -> Redaction:
-        """Make the redaction of a schema, by what it says at its root."""
+        """Make the redaction of a schema from the flags at its root."""
         options = self.entries[self.entry_for(schema_id) or schema_id]
         return Redaction(options, root, self._pseudonymize, pseudonyms, schema_id=schema_id)
 
     def check(self, schemas: Schemas, schema_ids: Collection[str]) -> set[str]:
-        """Check that what an entry for one schema names exists in one of the versions that are registered.
+        """Check that the properties that an entry for one schema names exist in a registered version.
 
-        An entry that is a pattern is not checked: it may name what only some of its schemas have.
+        An entry that is a pattern is not checked: it may name properties that only some of its schemas have.
 
         Args:
-            schemas: what is registered.
+            schemas: the registered schemas.
             schema_ids: the ids to check.
 
         Returns:
@@ -127,7 +127,7 @@ class Policy:
         return unchecked
 
     def check_installed(self) -> None:
-        """Check that what an entry for one schema names exists in a version that an installed package ships.
+        """Check that the properties that an entry for one schema names exist in a version of an installed package.
 
         A handler of events that come without their schema calls this when it is constructed. The entries for schemas
         that are not installed are checked by the first events: see `lacking`.

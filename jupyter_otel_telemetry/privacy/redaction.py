@@ -1,4 +1,4 @@
-"""What becomes of an event: which values are recorded, withheld (null) or pseudonymized, and why."""
+"""The outcome for an event: which values are recorded, withheld (null) or pseudonymized, and why."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ _logger = logging.getLogger(__name__)
 
 @dataclass(frozen=True)
 class Options:
-    """What an entry of `allowed_schemas` says of the events it allows.
+    """The options of an entry of `allowed_schemas`.
 
     Properties are named by dotted paths, which pass arrays unseen; in `allowed_properties` by name, at the top level.
     """
@@ -64,7 +64,7 @@ class Options:
 
 
 class Outcome(Enum):
-    """What becomes of a value."""
+    """The outcome for a value."""
 
     RECORDED = "recorded"
     WITHHELD = "withheld"
@@ -73,9 +73,9 @@ class Outcome(Enum):
 
 @dataclass(frozen=True)
 class _Rules:
-    """What options say of what lies below a place: the rests of their paths.
+    """The options for the values below a place: the rests of their paths.
 
-    What is `kept` is a pseudonym already. What is `allowed` is recorded although flagged.
+    Values at `kept` are pseudonyms already. Values at `allowed` are recorded although flagged.
     """
 
     withheld: Paths = NO_PATHS
@@ -87,7 +87,7 @@ class _Rules:
         return bool(self.withheld or self.pseudonymized or self.kept or self.allowed)
 
     def below(self, name: str) -> _Rules:
-        """Return what is left below a property. Names may hold dots, so every rest of a path counts."""
+        """Return the rules below a property. Names may hold dots, so every rest of a path counts."""
         if not self:
             return self
         return _Rules(*(_rests(paths, f"{name}.") for paths in (self.withheld, self.pseudonymized, self.kept)))
@@ -104,7 +104,7 @@ class _Rules:
         )
 
     def exceptions(self) -> _Rules:
-        """Return what counts where all that lies here is withheld: nothing, if nothing of it is to be seen."""
+        """Return the rules that still count where all values are withheld: none, if no value may be seen."""
         return self if self.pseudonymized or self.kept or self.allowed else NO_RULES
 
     def first_names(self) -> set[str]:
@@ -121,11 +121,11 @@ def _rests(paths: Paths, beginning: str) -> Paths:
 
 
 class Redaction:
-    """What one entry of a policy makes of the events of one schema.
+    """Applies one entry of a policy to the events of one schema.
 
     Args:
         options: the entry.
-        location: what the schema flags; None: nothing, or nobody knows.
+        location: the flags of the schema, or None if it has none or is unknown.
         pseudonymize: makes pseudonyms.
         pseudonyms: paths at which the events hold pseudonyms already, which are not made twice.
         schema_id: names the schema in messages.
@@ -158,7 +158,7 @@ class Redaction:
         self.root = Step(self, location, rules, Outcome.RECORDED, NOT_FLAGGED).at(location, rules)
 
     def apply(self, event: dict[str, Any]) -> dict[str, Any]:
-        """Return what may be seen of an event: a new dict that shares with it what is recorded as it is."""
+        """Return the visible part of an event: a new dict that shares unchanged values with the event."""
         if self._patterned is None:
             return self._apply(event)
         with self._bounded(self._patterned):
@@ -180,7 +180,7 @@ class Redaction:
             return dict.fromkeys(filter(self.root.shows_name, event))
 
     def apply_to_foreign(self, event: Mapping[str, Any]) -> dict[str, Any]:
-        """Do the same for an event that nobody has checked: nobody knows what is where in what is no JSON."""
+        """Do the same for an unchecked event; values that are not JSON are withheld, except in plain places."""
         if self._patterned is None:
             return self.apply(self._checked(event))
         with self._bounded(self._patterned):
@@ -205,7 +205,7 @@ class Redaction:
         return found
 
     def hidden_on(self, path: tuple[str | int, ...]) -> tuple[str | int, ...] | None:
-        """Return the path to the first place on the way that is not recorded as it is; None: all of it is."""
+        """Return the prefix of `path` that ends at the first redacted value, or None if nothing on it is redacted."""
         step = self.root
         for end, name in enumerate(path):
             if step.outcome is not Outcome.RECORDED:
@@ -215,7 +215,7 @@ class Redaction:
 
 
 class Step:
-    """What becomes of the values at one place, and the way to the places below it.
+    """The outcome for the values at one place, and the way to the places below it.
 
     `reason` names the option or flag that is the cause. `is_plain`: the values are recorded as they are, with
     everything they hold.
@@ -245,7 +245,7 @@ class Step:
         self._transform = self._chosen_transform()
 
     def of_property(self, name: str) -> Step:
-        """Return what becomes of a property."""
+        """Return the step of a property."""
         step = self._properties.get(name)
         if step is None:
             location = self.location and self.location.of_property(name)
@@ -258,14 +258,14 @@ class Step:
         return step
 
     def unnamed(self, pattern: str | None) -> Step:
-        """Return what becomes of properties that nothing names, of those that match a pattern, or no pattern."""
+        """Return the step of properties without a name in schema or options: those that match a pattern, or none."""
         location = self.location
         if location is not None:
             location = location.other() if pattern is None else location.matching(pattern)
         return self._kept(self._others, location, self._rules_of_items)
 
     def of_item(self, index: int) -> Step:
-        """Return what becomes of an item of an array, of which options speak as if it were the array."""
+        """Return the step of an item of an array; options for the array apply to each item."""
         return self._kept(self._items, self.location and self.location.of_item(index), self._rules)
 
     @property
@@ -275,14 +275,14 @@ class Step:
 
     @cached_property
     def unwrapped(self) -> Step:
-        """What becomes of a value that comes without the brackets of the array described here."""
+        """The step of a value that comes without the brackets of the array described here."""
         if self.location is None or self.location.unwrapped is self.location:
             return self
         return self.at(self.location.unwrapped, self._rules)
 
     @property
     def is_final(self) -> bool:
-        """Whether nothing of what the values hold is recorded."""
+        """Whether no part of the values is recorded."""
         return self.outcome is not Outcome.RECORDED and self._transform != self._apply_below
 
     @property
@@ -292,11 +292,11 @@ class Step:
         return sorted(rules.withheld | rules.pseudonymized | rules.kept | rules.allowed)
 
     def apply(self, value: Any) -> Any:
-        """Return what may be seen of a value."""
+        """Return the visible part of a value."""
         return value if self._transform is None else self._transform(value)
 
     def apply_to_object(self, value: dict[str, Any]) -> dict[str, Any]:
-        """Return what may be seen of an object."""
+        """Return the visible part of an object."""
         result = {}
         known = self._properties
         shows_all = self.outcome is Outcome.RECORDED
@@ -312,7 +312,7 @@ class Step:
         return self.outcome is Outcome.RECORDED or name in self.names
 
     def at(self, location: Location | None, rules: _Rules, *, is_allowed: bool = False) -> Step:
-        """Return what becomes of values that belong to those of this step."""
+        """Return the step of values that belong to those of this step."""
         is_allowed = is_allowed or self._is_allowed
         flag = _flag(location, self._redaction.allowed_categories)
         if is_allowed:
@@ -376,7 +376,7 @@ def _null(_value: Any) -> None:
 
 
 def _flag(location: Location | None, allowed_categories: frozenset[str]) -> str | None:
-    """Return the flag because of which the values at a place are withheld; None: there is none."""
+    """Return the flag because of which the values at a place are withheld, or None if there is none."""
     if location is None:
         return None
     if location.pii is not None:

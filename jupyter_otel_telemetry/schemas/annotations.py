@@ -31,7 +31,7 @@ _ATTRIBUTE_NAME = re.compile(r"[a-z][a-z0-9_]*(\.[a-z0-9_]+)*")
 LOG_RECORD_NAMES = frozenset({*vars(logging.makeLogRecord({})), "message", "asctime", "taskName"})
 
 PropertyNames = Mapping[str, tuple[str | None, "PropertyNames"]]
-"""Per property: the attribute it goes out as (None: the usual one), and the same for what lies below it."""
+"""Per property: its attribute (None for the usual one), and the same for the properties below it."""
 
 
 class Severity(NamedTuple):

@@ -155,7 +155,7 @@ class Location:
 
     @cached_property
     def pii(self) -> str | None:
-        """Where the schema says `pii: true` of this place, as a URI reference; None: nowhere."""
+        """Where the schema says `pii: true` of this place, as a URI reference, or None if nowhere."""
         return next((subschema.where for subschema in self._subschemas if subschema.pii), None)
 
     @cached_property

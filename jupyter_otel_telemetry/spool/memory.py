@@ -55,7 +55,7 @@ class Memory:
         self._first += 1
 
     def read(self, max_records: int, max_bytes: int) -> Batch | None:
-        """Return the oldest ones, at least one; None: there is none."""
+        """Return the oldest ones, at least one, or None if there is none."""
         entries: list[Entry] = []
         size_bytes = 0
         for entry in islice(self._entries, max_records):
