@@ -374,7 +374,7 @@ class EventLog(LoggingConfigurable):
             SchemaNotRegistered: the schema, or one that it needs, is not registered.
             jsonschema.SchemaError: a `$ref` of the schema points to a place that does not exist in another one, which
                 was registered after it.
-            jsonschema.ValidationError: the event does not match its schema, is no mapping, holds what JSON cannot,
+            jsonschema.ValidationError: the event does not match its schema, is not a mapping, is not JSON,
                 or has a property that begins with `__`.
             TypeError: `timestamp_override` is no datetime.
             ValueError: `timestamp_override` lies outside the years 1 to 9999 in UTC.

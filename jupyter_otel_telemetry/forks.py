@@ -1,4 +1,4 @@
-"""What a forked child process must do before it goes on."""
+"""Work that a forked child process must do before it goes on."""
 
 from __future__ import annotations
 

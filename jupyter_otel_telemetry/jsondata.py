@@ -1,4 +1,4 @@
-"""What JSON can hold: checked copies of it, and text of it that is always valid."""
+"""JSON values: checked copies, and text that is always valid."""
 
 from __future__ import annotations
 
@@ -72,7 +72,7 @@ def json_copy(value: Any) -> Any:
         raise NotJSONError(_locate(value), error.problem) from None
     except RecursionError:
         raise NotJSONError((), "is nested too deeply for this call stack") from None
-    except Exception as error:  # a stranger's mapping or list may raise anything
+    except Exception as error:  # an untrusted mapping or list may raise anything
         raise NotJSONError(_locate(value), f"cannot be read: {type(error).__name__}") from None
 
 
@@ -80,12 +80,12 @@ def is_mapping(value: object) -> bool:
     """Tell a mapping, also among objects whose class cannot be asked for."""
     try:
         return isinstance(value, Mapping)
-    except Exception:  # a stranger's __class__ may raise anything
+    except Exception:  # an untrusted __class__ may raise anything
         return False
 
 
 def copy_again(value: dict[str, Any]) -> dict[str, Any]:
-    """Copy what `json_copy` returned."""
+    """Copy a result of `json_copy`."""
     for item in value.values():
         if type(item) not in _ATOMS:
             copy: dict[str, Any] = _copy(value, MAX_DEPTH)
@@ -167,7 +167,7 @@ def int_text(number: int) -> str:
 def json_bytes(value: Any) -> bytes:
     """Encode as valid JSON, whatever `value` is: UTF-8, without spaces.
 
-    NaN and infinities become null, lone surrogates U+FFFD, and what JSON cannot hold its text.
+    NaN and infinities become null, lone surrogates U+FFFD, and values that JSON cannot hold their text.
     """
     try:
         return orjson.dumps(value, option=orjson.OPT_PASSTHROUGH_SUBCLASS)
@@ -178,7 +178,7 @@ def json_bytes(value: Any) -> bytes:
 
 
 def _printable(value: Any, depth: int) -> Any:
-    with suppress(Exception):  # a stranger's object may raise anything; its text is left
+    with suppress(Exception):  # an untrusted object may raise anything; its text is left
         if isinstance(value, str):
             return clean_text(str.__str__(value))
         if value is None or isinstance(value, bool):
@@ -199,7 +199,7 @@ def object_text(value: object) -> str:
     """Text of any object, also of one whose `__str__` fails."""
     try:
         return clean_text(str.__str__(value) if isinstance(value, str) else str(value))
-    except Exception:  # a stranger's __str__ may raise anything
+    except Exception:  # an untrusted __str__ may raise anything
         return f"<{type(value).__name__}>"
 
 

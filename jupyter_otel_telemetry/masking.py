@@ -53,7 +53,7 @@ def mask_url(url: str) -> str:
 
 
 def _split(rest: str) -> tuple[str, str]:
-    """Split what follows the scheme of a URL into the authority and the rest."""
+    """Split the part of a URL after its scheme into the authority and the rest."""
     end = min((index for mark in "/?#\\" if (index := rest.find(mark)) >= 0), default=len(rest))
     return rest[:end], rest[end:]
 

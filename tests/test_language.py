@@ -1,5 +1,6 @@
-"""The pages read at first sight: nouns stand where "what" could, and worn phrases are gone."""
+"""Pages and docstrings read at first sight: nouns stand where "what" could, and worn phrases are gone."""
 
+import ast
 import re
 from pathlib import Path
 
@@ -11,6 +12,7 @@ PAGES = sorted(
     for pattern in ("*.md", "docs/**/*.md", "deploy/**/*.md", "examples/**/*.md", "benchmarks/*.md")
     for path in ROOT.glob(pattern)
 )
+MODULES = sorted((ROOT / "jupyter_otel_telemetry").rglob("*.py"))
 MAX_PER_1000 = 4
 WORN = re.compile(r"\bis no (?:URL|mapping|handler)\b|\bfor ever\b|\bto be had\b|; None:|\bset aside\b|\bstranger's")
 
@@ -21,12 +23,25 @@ def prose(path):
     return re.sub(r"`[^`]*`", "", text)
 
 
-def test_what_is_rare():
-    """Fewer than four of 1,000 words, as in the documentation of comparable projects."""
-    words = re.findall(r"[A-Za-z']+", " ".join(map(prose, PAGES)))
-    count = sum(word.lower() == "what" for word in words)
+def docstrings(path):
+    """Return the docstrings of a module."""
+    documented = (ast.Module, ast.ClassDef, ast.FunctionDef, ast.AsyncFunctionDef)
+    nodes = ast.walk(ast.parse(path.read_text(encoding="utf-8")))
+    return "\n".join(filter(None, (ast.get_docstring(node) for node in nodes if isinstance(node, documented))))
 
-    assert 1000 * count / len(words) < MAX_PER_1000
+
+@pytest.mark.parametrize("texts", [map(prose, PAGES), map(docstrings, MODULES)], ids=["pages", "docstrings"])
+def test_what_is_rare(texts):
+    """Fewer than four of 1,000 words; in comparable projects it is less than one."""
+    words = re.findall(r"[A-Za-z']+", " ".join(texts).lower())
+
+    assert 1000 * words.count("what") / len(words) < MAX_PER_1000
+
+
+@pytest.mark.parametrize("path", MODULES, ids=lambda path: str(path.relative_to(ROOT)))
+def test_docstrings_have_no_worn_phrase(path):
+    """Nor comments and messages."""
+    assert WORN.findall(path.read_text(encoding="utf-8")) == []
 
 
 @pytest.mark.parametrize("path", PAGES, ids=lambda path: str(path.relative_to(ROOT)))

@@ -1,4 +1,4 @@
-"""`demo`: record a day of events, and show what of it reached a file and an OTLP receiver."""
+"""`demo`: record a day of events, and show which of them reached a file and an OTLP receiver."""
 
 from __future__ import annotations
 
@@ -122,7 +122,7 @@ _DAY = (
 
 @dataclass(frozen=True)
 class _Outcome:
-    """What became of the day.
+    """The outcome of the day.
 
     `origins` maps id and version of each schema to who ships it. `not_allowed` is what `record_event` returned
     for an event whose schema is not allowed, `complaint` what it raised for an invalid one.

@@ -1,4 +1,4 @@
-"""`spool`: look at what waits on the disk, send it, and send again what was rejected."""
+"""`spool`: look at waiting records on the disk, send them, and send rejected ones again."""
 
 from __future__ import annotations
 

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 __all__ = ["MAX_ATTRIBUTE_DEPTH", "add_attributes", "plain_text"]
 
 MAX_KEPT_NAME: Final = 100
-"""Length from which names of attributes are not kept ready: a stranger's may be as long as a request."""
+"""Length from which names of attributes are not kept ready: an untrusted one may be as long as a request."""
 
 MAX_ATTRIBUTE_DEPTH: Final = 16
 """Levels below an attribute that stay structured. OTLP needs three levels of protobuf messages for each, and

@@ -122,7 +122,7 @@ def _foreign_time_ns(text: Any) -> int | None:
         if text[26:] == "+00:00Z" and text[20:26].isdigit():  # nearly all are: half the time
             return _second_ns(text[:20]) + int(text[20:26]) * 1000
         return datetime_to_ns(datetime.fromisoformat(text.removesuffix("Z")))
-    except Exception:  # a stranger's object may raise anything
+    except Exception:  # an untrusted object may raise anything
         return None
 
 

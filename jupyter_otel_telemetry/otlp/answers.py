@@ -214,7 +214,7 @@ def _from_json(content: bytes) -> ExportLogsServiceResponse | None:
 
 
 def _from_beginning(content: bytes, *, is_json: bool) -> ExportLogsServiceResponse | None:
-    """Return what the beginning of a large OTLP response says, or None if it is none.
+    """Read the beginning of a large OTLP response; return None if it is not one.
 
     Sent again, the records would arrive again and get the same answer, without end.
     """

@@ -1,4 +1,4 @@
-"""Puts together what is sent, of parts that are serialised already: nothing is decoded on the way out."""
+"""Builds requests of serialised parts: nothing is decoded on the way out."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ _LOG_RECORDS: Final = b"\x12"
 
 
 class Entry(NamedTuple):
-    """A record that waits: three serialised messages, `ResourceLogs` and `ScopeLogs` without what is in them."""
+    """A record that waits: three serialised messages, `ResourceLogs` and `ScopeLogs` without their content."""
 
     resource: bytes
     scope: bytes
@@ -35,7 +35,7 @@ class Entry(NamedTuple):
 
     @property
     def size_bytes(self) -> int:
-        """About what it adds to a request, if it is the only one of its resource and scope."""
+        """About the size that it adds to a request, if it is the only one of its resource and scope."""
         return len(self.resource) + len(self.scope) + len(self.record)
 
 

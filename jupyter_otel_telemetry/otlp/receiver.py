@@ -54,9 +54,9 @@ class OTLPReceiver:
     `port` 0 takes any free one. A request larger than `max_body_bytes`, before or after decompression, is
     refused. Without `on_log` everything received is kept, in order of arrival. With it nothing is kept, so
     that a receiver can run for days: `on_log` is called from the server's threads with one log at a time, and
-    the sender waits for it. What it raises is printed to stderr, and costs the sender its connection.
+    the sender waits for it. Its exceptions are printed to stderr, and cost the sender its connection.
 
-    A stopped receiver may be started again: on the same port, and with what it had received.
+    A stopped receiver may be started again: on the same port, and with its logs.
     """
 
     def __init__(
@@ -98,7 +98,7 @@ class OTLPReceiver:
 
     @property
     def logs(self) -> list[ReceivedLog]:
-        """What has been received so far, as a new list."""
+        """The logs received so far, as a new list."""
         with self._arrived:
             return list(self._logs)
 
@@ -122,7 +122,7 @@ class OTLPReceiver:
         threading.Thread(target=self._server.serve_forever, args=(0.05,), name=name, daemon=True).start()
 
     def stop(self) -> None:
-        """Answer what has been read, hang up, free the port; no log arrives after it. Twice does no harm."""
+        """Answer the requests that were read, hang up, free the port; no log arrives after it. Twice does no harm."""
         server, self._server = self._server, None
         if server is not None:
             server.shutdown()
@@ -145,7 +145,7 @@ class OTLPReceiver:
             return list(self._logs)
 
     def clear(self) -> None:
-        """Forget what has been received."""
+        """Forget the received logs."""
         with self._arrived:
             self._logs.clear()
 

@@ -1,4 +1,4 @@
-"""Sends serialised requests over HTTP or gRPC, and tells exactly what became of them.
+"""Sends serialised requests over HTTP or gRPC, and returns their exact outcome.
 
 The SDK's exporters retry for themselves, then say no more than that it failed; so they cannot be used here.
 """
@@ -65,7 +65,7 @@ def build_transport(options: ExporterOptions, default_compression: str = "gzip")
 
 
 class _MaskingTransport:
-    """Masks the reason of each answer, which may repeat a secret, and what libraries log meanwhile."""
+    """Masks the reason of each answer, which may repeat a secret, and the log messages of libraries meanwhile."""
 
     def __init__(self, transport: Transport, settings: ExporterSettings) -> None:
         self._transport = transport
@@ -87,6 +87,6 @@ class _MaskingTransport:
 
 
 def _import_early(protocol: str) -> None:
-    """Import what sending needs: a child that is forked while another thread imports would wait for it forever."""
+    """Import the modules for sending: a child that is forked during an import would wait for it forever."""
     for name in _NEEDED_TO_SEND[protocol]:
         import_module(name)

@@ -173,7 +173,7 @@ class Policy:
             raise TypeError(f"expected a schema id, got {type(schema_id).__name__}")
         if schema_id not in self.entries or "*" in schema_id:
             found = next((entry for pattern, entry in self._patterns if pattern.fullmatch(schema_id)), None)
-        if len(self._found) >= _MAX_KEPT:  # ids of foreign events are a stranger's
+        if len(self._found) >= _MAX_KEPT:  # ids of foreign events are untrusted
             self._found.clear()
         self._found[schema_id] = found
         return found

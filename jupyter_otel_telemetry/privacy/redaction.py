@@ -308,7 +308,7 @@ class Step:
         return result
 
     def shows_name(self, name: str) -> bool:
-        """Tell whether a property's name may be seen: where all is withheld, only if it is no stranger's."""
+        """Tell whether a property's name may be seen: where all is withheld, only if schema or options name it."""
         return self.outcome is Outcome.RECORDED or name in self.names
 
     def at(self, location: Location | None, rules: _Rules, *, is_allowed: bool = False) -> Step:

@@ -85,7 +85,7 @@ def check_text(text: str, name: str, most: int = MAX_NAME) -> None:
 
 
 def check_flags(document: dict[str, Any], where: str) -> None:
-    """Refuse what is meant to flag something, but says so in a way that nobody would understand."""
+    """Refuse a flag in a form that has no meaning."""
     for path, subschema in walk(document, frozenset({"pii", "categories"})):
         if "pii" in subschema and not isinstance(subschema["pii"], bool):
             place = f"{where} at {json_pointer(path)}"
@@ -102,7 +102,7 @@ def are_categories(value: Any) -> bool:
 
 
 def annotation(subschema: Mapping[str, Any], where: str, allowed: tuple[str, ...]) -> dict[str, Any]:
-    """Return what stands under `otel`: texts under allowed names only."""
+    """Return the mapping under `otel`: texts under allowed names only."""
     otel = subschema.get("otel", {})
     if not isinstance(otel, dict):
         raise ValueError(f"{where}: otel must be a mapping, not {short_repr(otel)}")  # noqa: TRY004

@@ -215,7 +215,7 @@ def _translated(document: dict[str, Any]) -> dict[str, Any]:
 
 
 def _uri(text: str) -> str:
-    """Encode what the engine, unlike most people who write a `$id`, does not take in a URI."""
+    """Encode characters that authors write in a `$id` and the engine does not accept in a URI."""
     return quote(re.sub("%(?![0-9A-Fa-f]{2})", "%25", text), safe="%/:?#[]@!$&'()*+,;=-._~")
 
 

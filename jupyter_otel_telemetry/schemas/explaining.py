@@ -46,7 +46,7 @@ def explanation(documents: SchemaDocuments, instance: Any, compiled: dict[Any, A
     """Return the error that explains best why a schema does not allow an instance.
 
     Its `absolute_path` leads to the value that violates the rule. `validator` is None if the rule was not found.
-    `compiled` keeps what is compiled of the schema for the next explanation.
+    `compiled` keeps compiled parts of the schema for the next explanation.
     """
     work = _Work(compiled)
     token = _current.set(work)
@@ -104,7 +104,7 @@ class _CutShort(Exception):
 
 
 class _Work:
-    """The work for one explanation, and what it has come across."""
+    """The work for one explanation, and its findings so far."""
 
     def __init__(self, compiled: dict[Any, Any]) -> None:
         self._steps = 0

@@ -1,4 +1,4 @@
-"""Reads what a schema flags: gives a number to every subschema that can apply to an event, and notes what it says."""
+"""Reads the flags of a schema: numbers every subschema that can apply to an event, and notes its rules."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ def read_subschemas(documents: SchemaDocuments) -> tuple[list[Subschema], Number
 
 
 def read_flags(subschemas: list[Subschema], root: Numbers) -> SchemaFlags:
-    """Complete what `read_subschemas` has returned to the flags of a schema."""
+    """Complete the result of `read_subschemas` to the flags of a schema."""
     try:
         _flag_wholes(subschemas)
         _note_evaluated(subschemas)
@@ -61,14 +61,14 @@ class _TooTangledError(Exception):
 
 
 class _Reader:
-    """Gives a number to every subschema that can apply to an event, and notes what it says."""
+    """Numbers every subschema that can apply to an event, and notes its rules."""
 
     def __init__(self, documents: SchemaDocuments) -> None:
         self.documents = documents
         self._numbers: dict[int, int] = {}
         self._subschemas: list[Subschema] = []
         self._waiting: list[_Keywords] = []
-        # Only there does `items` leave out what `prefixItems` describes; earlier drafts do not know the latter.
+        # Only there does `items` leave out the items of `prefixItems`; earlier drafts do not know the latter.
         self._prefix_counts = documents.are_all_2020_12
 
     def read(self) -> tuple[list[Subschema], Numbers]:
@@ -85,7 +85,7 @@ class _Reader:
     def numbers_of(self, schema: Any, resolver: Resolver[Any], where: str) -> Numbers:
         """Return the number of a subschema, in a set that is empty for one that says nothing, as a boolean.
 
-        `resolver` is that of what the subschema itself holds.
+        `resolver` is that of the content of the subschema.
         """
         if not schema or not isinstance(schema, dict):
             return NO_NUMBERS
@@ -125,7 +125,7 @@ class _Keywords:
         return {name: self.numbers(item, keyword, name) for name, item in items.items()}
 
     def target(self, reference: str) -> Numbers:
-        """Return what a reference reaches, however an event leads there."""
+        """Return the targets of a reference that every event reaches."""
         try:
             found = self.resolver.lookup(reference)
         except (Unresolvable, AttributeError, TypeError, ValueError):
@@ -136,7 +136,7 @@ class _Keywords:
         return self._reader.numbers_of(found.contents, found.resolver, reference)
 
     def further_targets(self, keyword: str, reference: str) -> Numbers:
-        """Return what a reference may reach: in other versions, or depending on the way that led here."""
+        """Return the possible targets of a reference: in other versions, or depending on the way that led here."""
         documents = self._reader.documents
         targets = documents.other_targets(reference, self.resolver) or []
         if keyword != "$ref":
@@ -168,7 +168,7 @@ def _read_branches(keywords: _Keywords, keyword: str, value: Any) -> None:
 
 
 def _read_whole(keywords: _Keywords, keyword: str, value: Any) -> None:
-    """Read what applies to the names of a value, or to what its text holds: they are the value."""
+    """Read the subschemas of the names of a value, or of the content of its text, as subschemas of the value."""
     keywords.subschema.of_the_whole |= keywords.numbers(value, keyword)
 
 
@@ -231,7 +231,7 @@ def _read_annotations(subschema: Subschema, schema: dict[str, Any]) -> None:
     categories = schema.get("categories", [])
     if are_categories(categories):
         subschema.categories = frozenset(categories)
-    # What is no annotation, where registration could not see it, is taken for the strongest one.
+    # An invalid annotation that registration could not see counts as the strongest one.
     subschema.pii |= schema.get("pii", False) is not False or not are_categories(categories)
 
 
@@ -247,7 +247,7 @@ def _close(subschemas: list[Subschema]) -> list[Numbers]:
     """Complete all numbers: where a subschema applies, those that it holds in place do, and those that they hold.
 
     Returns:
-        Per subschema, what applies where it does.
+        Per subschema, the subschemas that apply to the same value.
 
     """
     applying: list[Numbers] = []
@@ -287,7 +287,7 @@ def _note_evaluated(subschemas: list[Subschema]) -> None:
 
 
 def _flag_wholes(subschemas: list[Subschema]) -> None:
-    """Let a value have the flags of its names, and of what its text holds."""
+    """Give a value the flags of its names, and of the content of its text."""
     wholes = [subschema for subschema in subschemas if subschema.of_the_whole]
     if not wholes:
         return

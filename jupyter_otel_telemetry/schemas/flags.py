@@ -1,7 +1,7 @@
 """Where a schema flags values of its events: as personal (`pii`), or as of some `categories`.
 
 A flag counts wherever JSON Schema lets a subschema apply to a value. Which branch of an `anyOf` or `if` an event
-takes is not asked: what any of them flags is flagged. So a schema can be explained before there is an event, and
+takes does not matter: a flag in any of them counts. So a schema can be explained before there is an event, and
 nothing in an event can talk its way out.
 """
 
@@ -132,7 +132,7 @@ class Location:
 
     @property
     def key(self) -> tuple[Numbers, Numbers]:
-        """What tells the place from others."""
+        """The key that identifies the place."""
         return self.numbers, self.around
 
     @cached_property
@@ -184,7 +184,7 @@ class Location:
 
     @cached_property
     def items(self) -> list[Location]:
-        """What is said of the items of arrays here: of each at the beginning that differs, then of all others."""
+        """The places of the items of arrays here: those at the beginning that differ, then that of all others."""
         if not self._may_be("array") or (self.describes_properties and not self.describes_items):
             return []
         return [self.of_item(index) for index in range(self._last_index + 1)]
@@ -203,7 +203,7 @@ class Location:
         if found is None:
             matching = self._flags.matching
             found = self._below(s.of_property(name, matching(s, name)) for s in self._subschemas)
-            if name in self.names:  # others are a stranger's, and without number
+            if name in self.names:  # others are untrusted, and without number
                 self._properties[name] = found
         return found
 

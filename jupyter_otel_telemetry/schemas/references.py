@@ -1,4 +1,4 @@
-"""What a `$ref` reaches: the schema itself and other registered ones, never the network."""
+"""The targets of a `$ref`: the schema itself and other registered ones, never the network."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ class SchemaDocuments:
     Args:
         document: the schema, which becomes `root`.
         needed: those that it reaches, by the URI that a `$ref` has for them.
-        others: other versions of what it reaches, likewise; only their flags count.
+        others: other versions of these, likewise; only their flags count.
 
     """
 
@@ -82,11 +82,11 @@ class SchemaDocuments:
         return list(dict.fromkeys(_unresolved(document, self.registry)))
 
     def resolver(self) -> Resolver[Any]:
-        """Return what resolves the references of the root."""
+        """Return the resolver for the references of the root."""
         return self.registry.resolver(str(self.root.get("$id", "")))
 
     def entered(self, subschema: Document, resolver: Resolver[Any]) -> Resolver[Any]:
-        """Return what resolves the references in a subschema, which may have a base URI of its own."""
+        """Return the resolver for the references in a subschema, which may have a base URI of its own."""
         if "$id" not in subschema and "id" not in subschema:
             return resolver
         try:
@@ -95,7 +95,7 @@ class SchemaDocuments:
             return resolver
 
     def other_targets(self, reference: str, resolver: Resolver[Any]) -> list[tuple[Any, Resolver[Any]]] | None:
-        """Return what a reference reaches in every version, or None if it reaches no registered schema by its id."""
+        """Return the targets of a reference in every version, or None if no registered schema has its id."""
         uri, fragment = urldefrag(urljoin(resolver._base_uri, reference))  # noqa: SLF001 - has no public name
         if reference.startswith("#") or uri not in self._others:
             return None
@@ -163,7 +163,7 @@ def _unresolved(document: Document, registry: Registry[Any]) -> Iterator[str]:
 
 
 def _check_target(document: Document, path: Path, reference: str, target: Any) -> None:
-    """Check what a `$ref` reaches: in an unknown keyword, such as $defs in draft 7, the meta-schema lets all pass."""
+    """Check the target of a `$ref`: in an unknown keyword, such as $defs in draft 7, no meta-schema does."""
     try:
         validator_class(document).check_schema(target)
     except jsonschema.SchemaError as error:

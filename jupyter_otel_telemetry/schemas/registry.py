@@ -1,4 +1,4 @@
-"""The registry of schemas, and what is compiled of them."""
+"""The registry of schemas, and their compiled forms."""
 
 from __future__ import annotations
 
@@ -50,7 +50,7 @@ class CompiledSchema:
 
     @cached_property
     def flags(self) -> SchemaFlags:
-        """What the schema flags, and, if nothing, all the same what it describes."""
+        """The flags of the schema, which also know its properties if it flags none."""
         from jupyter_otel_telemetry.schemas.flag_reading import read_flags, read_subschemas  # see _compiled
 
         return self.event_type.flags or read_flags(*read_subschemas(self.documents))
@@ -61,7 +61,7 @@ class Schemas(Mapping[Key, Schema]):
 
     Args:
         schemas: all of them.
-        earlier: those that were there before, with what is compiled of them, unless it depends on what is new.
+        earlier: those that were there before, with their compiled forms, unless these depend on new schemas.
 
     """
 
@@ -76,7 +76,7 @@ class Schemas(Mapping[Key, Schema]):
             self._continue(earlier, new)
 
     def _continue(self, earlier: Schemas, new: AbstractSet[Key]) -> None:
-        """Keep the pins of earlier schemas, and what was compiled of them, unless it depends on a new one."""
+        """Keep the pins of earlier schemas, and their compiled forms, unless these depend on a new one."""
         before = vars(earlier)
         self._pins, self._unpinned = pin(self._schemas, before["_pins"], new | before["_unpinned"])
         # In this order, since another thread may be compiling.
@@ -106,7 +106,7 @@ class Schemas(Mapping[Key, Schema]):
         Raises:
             SchemaNotRegistered: it, or a schema that it needs by `$ref`, is not here.
             jsonschema.SchemaError: a `$ref` points to a place that another schema does not have; or the schema cannot
-                be applied together with what it needs.
+                be applied together with the schemas that it needs.
 
         """
         key = (schema_id, version if type(version) is str else version_text(version))
@@ -166,7 +166,7 @@ class Schemas(Mapping[Key, Schema]):
         return [key for key in before["_unpinned"] if self._pins.get(key) != before["_pins"].get(key)]
 
     def adopt(self, compiled: CompiledSchema | None) -> None:
-        """Keep what was compiled of one of the schemas before it was here."""
+        """Keep the form of a schema that was compiled before it was here."""
         if compiled is not None and self._schemas.get(compiled.schema.key) is compiled.schema:
             self._compiled[compiled.schema.key] = compiled
 
@@ -178,7 +178,7 @@ class SchemaRegistry:
     for a new schema with a `$ref`, or now mean this version by it.
 
     Args:
-        approve: is called with what `current` would become and the ids that are new; what it raises prevents that.
+        approve: is called with the next value of `current` and the new ids; an exception prevents the change.
 
     """
 
@@ -226,8 +226,8 @@ class SchemaRegistry:
         """Keep schemas, all at once, if all of them together are approved.
 
         Returns:
-            Errors of those that cannot be applied together with what they refer to, and so are not kept. Such an
-            error of a schema that is here already, and has waited for one of these, is logged.
+            Errors of schemas that cannot be applied together with those that they refer to, and so are not kept. Such
+            an error of a schema that is here already, and has waited for one of these, is logged.
 
         Raises:
             SchemaConflict: an id and version were taken by other content meanwhile.

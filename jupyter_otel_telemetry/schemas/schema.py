@@ -35,7 +35,7 @@ _MAX_ID: Final = 2_048
 
 @dataclass(frozen=True, eq=False)
 class EventType:
-    """What all events of one schema have in common when they leave.
+    """The values that all events of one schema share when they leave.
 
     `version` is as registered, number or text. `title` begins the body. `properties` are the top-level ones that the
     schema names, `names` those that go out under another attribute name than the usual one. `flags` is None where

@@ -44,7 +44,7 @@ _LOOK_ALIKE: Final = str.maketrans("АаСсЕеІіОоРрЅѕТтΑαΕεΙι
 
 
 def check_spelling(document: dict[str, Any], where: str) -> None:
-    """Refuse an annotation, or what seems to be one, that would have no effect.
+    """Refuse an annotation, or a near-miss of one, that would have no effect.
 
     Raises:
         ValueError: there is one; the message names its place, and the keyword that was meant.
@@ -70,7 +70,7 @@ def check_spelling(document: dict[str, Any], where: str) -> None:
 
 
 def _lost_below(keyword: str, value: Any) -> Path | None:
-    """Return the path to an annotation, or what may lead to one, below a keyword that holds no subschemas."""
+    """Return the path to an annotation, or to a keyword that may lead to one, below a keyword without subschemas."""
     if not isinstance(value, (dict, list)):
         return None
     return _first(value, _seems_annotation) or (_first(value, _is_reference) if _nearly(keyword, _HOLDERS) else None)

@@ -18,7 +18,7 @@ _NO_NAMES: Final[frozenset[str]] = frozenset()
 
 @dataclass(slots=True)
 class Subschema:
-    """What one subschema says of the values it applies to, and which subschemas apply to what lies below them.
+    """The flags of one subschema, and the subschemas that apply to the same value and to values below it.
 
     Subschemas are known by their number. `where` is a URI reference to this one. `additional` is None where no
     keyword says that properties which are not described may stand there. Those `dynamic` are in place for some events
@@ -59,7 +59,7 @@ class Subschema:
         )
 
     def below(self) -> Iterator[Numbers]:
-        """Yield what applies to anything below a value."""
+        """Yield the subschemas that apply below a value."""
         yield from self.properties.values()
         yield from self.patterns.values()
         yield from self.prefix
@@ -70,7 +70,7 @@ class Subschema:
         return self.in_place.union(self.of_the_whole, *self.below())
 
     def of_property(self, name: str, matching: Iterable[tuple[str, bool | None]]) -> Numbers:
-        """Return what applies to a property of this name, which matches patterns, or may match where it says None."""
+        """Return the subschemas of a property of this name, with the patterns it matches, or may match (None)."""
         found = [self.properties[name]] if name in self.properties else []
         is_described = bool(found)
         for pattern, answer in matching:
@@ -79,14 +79,14 @@ class Subschema:
         return NO_NUMBERS.union(*found) if is_described else NO_NUMBERS.union(self.of_other(name), *found)
 
     def of_other(self, name: str | None) -> Numbers:
-        """Return what applies to a property that neither `properties` nor `patternProperties` describe."""
+        """Return the subschemas of a property that neither `properties` nor `patternProperties` describe."""
         unevaluated = NO_NUMBERS if name in self.evaluated else self.unevaluated
         return (self.additional or NO_NUMBERS) | unevaluated
 
     def of_item(self, index: int) -> Numbers:
-        """Return what applies to the item at an index.
+        """Return the subschemas of the item at an index.
 
-        What is said of an object is meant of each item of an array, too: paths pass arrays unseen, and nobody gets
+        Rules for an object apply to each item of an array, too: paths pass arrays unseen, and nobody gets
         round a flag by a pair of brackets.
         """
         found = self.prefix[index] if index < len(self.prefix) else NO_NUMBERS

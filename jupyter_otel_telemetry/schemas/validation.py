@@ -22,7 +22,7 @@ class EventValidator:
     """Validates instances of one schema.
 
     Args:
-        documents: the schema, and what it reaches by `$ref`.
+        documents: the schema, and those that it reaches by `$ref`.
         name: how messages call the schema.
 
     Raises:
@@ -41,7 +41,7 @@ class EventValidator:
         """Return a copy of an event that is valid.
 
         Raises:
-            jsonschema.ValidationError: the event does not match the schema, is no mapping, holds what JSON cannot, or
+            jsonschema.ValidationError: the event does not match the schema, is not a mapping, is not JSON, or
                 has a property that begins with `__`. The message says where and which rule, never a value of the
                 event, since messages end up in logs; `instance` is unset for the same reason.
 
@@ -101,7 +101,7 @@ class EventValidator:
         return jsonschema.ValidationError(message, path=path, **details)
 
     def censored(self, error: Exception, redaction: Redaction) -> Exception:
-        """Return an error without what stands inside a value that is not recorded as it is, the names there too."""
+        """Return an error without the content of redacted values, names included."""
         if not isinstance(error, jsonschema.ValidationError):
             return error
         hidden = redaction.hidden_on(tuple(error.absolute_path))

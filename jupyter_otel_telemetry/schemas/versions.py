@@ -2,7 +2,7 @@
 
 A `$ref` names an id, not a version. For the verdict, it is pinned when its schema is registered: to the highest
 version that is then there, those of the same call included, or, if there is none, to the first that comes. Nothing
-registered later changes a verdict. For privacy, it means every version: what any of them flags is flagged, so nothing
+registered later changes a verdict. For privacy, it means every version: a flag in any of them counts, so nothing
 registered later makes an event show more.
 """
 

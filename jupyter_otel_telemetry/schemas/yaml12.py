@@ -1,6 +1,6 @@
 """YAML 1.2 from untrusted text: the core schema, no other tags, no key twice, bounded work.
 
-Plain scalars mean what https://yaml.org/spec/1.2.2/#103-core-schema says: `on`, `no`, `12:30` and dates are text.
+Plain scalars have the types of https://yaml.org/spec/1.2.2/#103-core-schema: `on`, `no`, `12:30` and dates are text.
 Merge keys (`<<`) are supported although YAML 1.2 lacks them: read as a property, one would lose the flags of the
 mapping that it merges.
 """
@@ -104,7 +104,7 @@ _NO_KEY: Final = object()
 
 @dataclass(slots=True)
 class _Open:
-    """A collection that has begun: `key` waits for its value, `merged` is what its `<<` names."""
+    """A collection that has begun: `key` waits for its value, `merged` holds the mappings that its `<<` names."""
 
     value: dict[str, Any] | list[Any]
     anchor: str | None

@@ -1,6 +1,6 @@
 """Delivery that loses nothing: records wait on the disk until a receiver has accepted them.
 
-What is not in `__all__` is not public.
+Only the names in `__all__` are public.
 """
 
 from jupyter_otel_telemetry.spool.folder import SpoolOptions

@@ -65,7 +65,7 @@ class AcknowledgedFiles:
         return f"keeping acknowledged records in {self._path}"
 
     def store(self, entries: Sequence[Entry]) -> int:
-        """Store records that have just been acknowledged; return the size of what was written.
+        """Store records that have just been acknowledged; return the number of bytes written.
 
         Raises:
             OSError: not all of them are stored.

@@ -1,4 +1,4 @@
-"""The journals that this process has taken over from dead ones, to send what they have left."""
+"""The journals that this process has taken over from dead ones, to send their records."""
 
 from __future__ import annotations
 
@@ -56,7 +56,7 @@ class Adopted:
         return bool(self._found) and len(self._readers) < MAX_ADOPTED
 
     def find(self) -> None:
-        """List what is there, unless earlier finds are left, or that was done a moment ago and took long."""
+        """List the journals, unless earlier finds are left, or a long listing was made a moment ago."""
         began_s = time.monotonic()
         if self._found or began_s - self._scanned_s < _SCAN_SHARE * self._scan_s:
             return

@@ -168,7 +168,7 @@ def _close(fd: int, mark: int) -> None:
 
 
 def _leave_to_parent() -> None:
-    """Close in a forked child what its parent has open; the parent keeps its locks."""
+    """Close in a forked child the files of its parent, which keeps its locks."""
     for fd, mark in list(_marks.items()):
         _close(fd, mark)
     _marks.clear()

@@ -32,7 +32,7 @@ if TYPE_CHECKING:
 __all__ = ["DURABILITIES", "WHEN_FULL", "SpoolFolder", "SpoolOptions"]
 
 DURABILITIES: Final = ("process", "power")
-"""What a record survives that is in the spool: the end of its process, or that of the machine's power too."""
+"""Events that a record in the spool survives: the end of its process, or also a loss of power."""
 WHEN_FULL: Final = ("drop_oldest", "refuse_new")
 
 MIN_SIZE_BYTES: Final = 256 * 1024
@@ -48,12 +48,12 @@ class SpoolOptions:
     Args:
         folder: where; it is created if it is not there. One folder has one destination; any number of processes
             may share it.
-        durability: "process" (default): what is in the spool survives the end of its process, however it ends;
+        durability: "process" (default): records in the spool survive the end of its process, however it ends;
             "power": also that of the machine, as far as its disk keeps what it says it has. Costs an `fdatasync` a
             record, which threads that record at the same time share.
-        max_size_bytes: of all files together; 1 GiB by default. What is removed is removed by files of an eighth
+        max_size_bytes: of all files together; 1 GiB by default. Records are removed by files of an eighth
             of it, at most 4 MiB.
-        max_age_s: what has waited longer is dropped, by files too; None, the default: nothing is.
+        max_age_s: records that have waited longer are dropped, by files too; None, the default, means never.
         when_full: "drop_oldest" (default) or "refuse_new".
         keep_acknowledged_s: how long records stay after a receiver has acknowledged them, so that they can be sent
             again; 0, the default: they are deleted at once. They are the first to go at the limit of the size.
@@ -110,7 +110,7 @@ class SpoolOptions:
 
 
 class SpoolFolder:
-    """What is on the disk.
+    """The folder of a spool on the disk.
 
     Args:
         options: of the spool.
@@ -158,7 +158,7 @@ class SpoolFolder:
             )
 
     def _format(self) -> str:
-        """Return what FORMAT says: nothing if it is absent, or was cut off when the machine lost power."""
+        """Return the text of FORMAT: empty if it is absent, or was cut off when the machine lost power."""
         try:
             file = File(self.path / "FORMAT", os.O_RDONLY)
         except FileNotFoundError:
@@ -169,7 +169,7 @@ class SpoolFolder:
             file.close()
 
     def prepare(self) -> None:
-        """Create what is not there; nobody else may look into it.
+        """Create missing folders, for this user only.
 
         Raises:
             ValueError: another version wrote the folder, and this version cannot read it.

@@ -79,11 +79,11 @@ def frames_to(entries: Iterable[Entry]) -> bytes:
 
 
 def frames(data: bytes, *, is_all: bool) -> Iterator[Frame]:
-    """Read the healthy frames of what begins a file or follows a frame in it.
+    """Read the healthy frames of data that begin a file or follow a frame in it.
 
     Args:
         data: to read from.
-        is_all: nothing follows. Otherwise reading stops where the rest of a frame may be in what follows.
+        is_all: nothing follows. Otherwise reading stops where the rest of a frame may follow.
 
     """
     yield from _scan(data, 0, is_all=is_all)

@@ -46,7 +46,7 @@ class Group(NamedTuple):
 
 
 class Unreadable(NamedTuple):
-    """A part of a file that cannot be read; `data` is what it holds."""
+    """A part of a file that cannot be read; `data` is its content."""
 
     problem: str
     data: bytes
@@ -73,7 +73,7 @@ class GroupFiles:
         self._end = 0
 
     def append(self, group: Group) -> int:
-        """Store a group of records; return the size of what was written.
+        """Store a group of records; return the number of bytes written.
 
         Raises:
             OSError: it is not stored.

@@ -166,7 +166,7 @@ class Intake:
         own.begin_segment()
 
     def _sync(self, position: Position) -> None:
-        """Wait until what ends at a position is on the disk. Who waits for the lock has less, or nothing, to do."""
+        """Wait until all bytes before a position are on the disk. A thread that waits for the lock has less to do."""
         own = self._own
         if own is None:
             return
@@ -178,7 +178,7 @@ class Intake:
                 self._report(error)
 
     def _rewrite(self, own: Own) -> bool:
-        """Write again what a failed sync may have lost; tell whether that worked."""
+        """Write the records again that a failed sync may have lost; tell whether that worked."""
         with self._lock:
             if own is not self._own or not own.is_failing:
                 return True
@@ -226,7 +226,7 @@ class Intake:
         self._trouble.failed(self.folder, consequence(problem), traceback=False)
 
     def spill(self) -> None:
-        """Move to the disk what is in memory, if the disk takes it."""
+        """Move the records in memory to the disk, if that can be written."""
         position = None
         with self._lock:
             if len(self._memory) and not self._is_appending:
@@ -250,7 +250,7 @@ class Intake:
         return position
 
     def _release_own(self) -> None:
-        """Let others send what is recorded after the end of sending."""
+        """Let other processes send records that come after the end of sending."""
         with self._lock:
             if self._own is not None and not self._is_appending:
                 self._own.journal.release()

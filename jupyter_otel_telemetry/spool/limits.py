@@ -1,4 +1,4 @@
-"""Keeps the limits of a spool: how large it may be, and how old what waits in it."""
+"""Keeps the limits of a spool: its size, and the age of its records."""
 
 from __future__ import annotations
 
@@ -77,7 +77,7 @@ class Limits:
 
     @property
     def is_full(self) -> bool:
-        """Whether what waits has reached the limit."""
+        """Whether the waiting records have reached the limit."""
         options = self._folder.options
         return self._waiting_bytes > options.max_size_bytes - options.segment_bytes
 
@@ -102,7 +102,7 @@ class Limits:
         return time.monotonic() - self._scanned_s >= max(age_s, _SCAN_SHARE * self._scan_s)
 
     def make_room(self, cursors: Mapping[Path, Position]) -> list[Removed]:
-        """Remove the oldest files above the limits; of what waits none, where new records are to be refused instead.
+        """Remove the oldest files above the limits; no waiting records, if new ones are to be refused instead.
 
         Acknowledged records go before, and are in no case the reason why others go.
 

@@ -54,7 +54,7 @@ class Losses:
 
 
 def consequence(problem: Exception) -> str:
-    """Return what a failure to write means for new records."""
+    """Return the consequence of a failed write for new records."""
     if isinstance(problem, SpoolFullError):
         return ": it is full, and new records are refused"
     if isinstance(problem, SyncError):

@@ -1,4 +1,4 @@
-"""What is done to a spool from outside of the programs that use it."""
+"""Operations on a spool from outside of the programs that use it."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ _MAX_PAUSE_S: Final = 5.0
 
 
 class Drain:
-    """Sends what processes that are gone have left, until nothing of it is there.
+    """Sends all records of processes that have ended.
 
     Args:
         folder: of the spool.
@@ -72,7 +72,7 @@ class Drain:
                 time.sleep(max(failure.retry_after_s, min(backoff.next_s(failure), _MAX_PAUSE_S)))
 
     def close(self) -> None:
-        """Leave what was not sent to others."""
+        """Give unsent records back for other processes."""
         self._store.close()
         self._courier.close()
 
@@ -114,7 +114,7 @@ def requeue_rejected(folder: SpoolFolder) -> tuple[int, list[str]]:
 
 
 def _requeue(path: Path, writer: Writer, problems: list[str]) -> int:
-    """Move the records of one file to a journal; keep what cannot be read."""
+    """Move the records of one file to a journal; keep unreadable parts."""
     with locked(path) as file:
         if file is None:
             problems.append(f"left where it is: {path} is being written to")

@@ -41,7 +41,7 @@ class Memory:
         return dropped
 
     def prepend(self, entries: list[Entry]) -> None:
-        """Add what is older than everything here."""
+        """Add records that are older than all here."""
         self._entries.extendleft(reversed(entries))
         self._size_bytes += sum(entry.size_bytes for entry in entries)
 

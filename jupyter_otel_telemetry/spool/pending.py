@@ -76,7 +76,7 @@ class Pending:
         making_way(self._folder, lambda: self._files.store(entries, why))
 
     def close(self) -> int:
-        """Store what can be stored; return how many records are not, which the queue keeps."""
+        """Store the records; return the number of those that cannot be stored, which the queue keeps."""
         with suppress(OSError):
             self.store()
         return len(self)

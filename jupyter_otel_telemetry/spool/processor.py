@@ -37,7 +37,7 @@ if TYPE_CHECKING:
 __all__ = ["SpoolLogRecordProcessor"]
 
 SHUTDOWN_TIMEOUT_S: Final = 5.0
-"""How long the end of a program waits for what can be delivered."""
+"""How long the end of a program waits for deliveries."""
 
 _logger = logging.getLogger(__name__)
 
@@ -109,7 +109,7 @@ class SpoolLogRecordProcessor(LogRecordProcessor):
         self._sender.wake()
 
     def force_flush(self, timeout_millis: int = 30_000) -> bool:
-        """Wait until what was emitted so far has been accepted.
+        """Wait until all records emitted so far have been accepted.
 
         Returns:
             Whether it was, all of it, within the time limit.
@@ -127,9 +127,9 @@ class SpoolLogRecordProcessor(LogRecordProcessor):
         return is_done and is_accepted
 
     def shutdown(self) -> None:
-        """Send what can be sent within a few seconds; the rest waits for the next start.
+        """Send for a few seconds; the remaining records wait for the next start.
 
-        What is emitted afterwards is written to the spool, too.
+        Later records are written to the spool, too.
         """
         # In this thread: that of the sender may wait for an answer, and ends with the program.
         self._store.spill()

@@ -61,7 +61,7 @@ class Reader:
         self.journal = journal
         self._writer = writer
         self.damaged_bytes = 0
-        """How much of what was taken could not be read."""
+        """Number of bytes among those taken that could not be read."""
         self.removed: set[int] = set()
         """Segments that had to go, though they may be open here. Whoever removes one adds it."""
         self.trial = Trial()

@@ -1,4 +1,4 @@
-"""The thread that sends what this process has spooled, and what processes that are gone have left."""
+"""The thread that sends the records of this process, and those of dead processes."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ __all__ = ["Sender"]
 _LINGER_S: Final = 0.2
 """How long a record may wait for others to be sent with."""
 _TEND_S: Final = 1.0
-"""How often to look for journals that processes have left, and for what is too old."""
+"""How often to look for journals of dead processes, and for records that are too old."""
 _MAX_REQUESTS: Final = 64
 """Number of requests for the parts of one batch before it is the turn of other sources."""
 _RETRY_FOR_FLUSH_S: Final = 0.25
@@ -38,7 +38,7 @@ class Sender:
     """Sends from a store, in a thread of its own, until it is ended.
 
     Args:
-        store: what to send.
+        store: the records to send.
         courier: who carries it.
         told: is called with the answer to each attempt that failed, and with None after one that did not.
 
@@ -82,7 +82,7 @@ class Sender:
                 self._changed.notify_all()
 
     def start(self) -> None:
-        """Look for what others have left, too."""
+        """Adopt journals of dead processes from now on, too."""
         with self._changed:
             if self._thread is None and self._deadline_s is None:
                 # First, since a signal handler may record while it starts.
@@ -121,7 +121,7 @@ class Sender:
         return self._store.done >= target
 
     def end(self, timeout_s: float) -> None:
-        """Send what can be sent within a time limit; no attempt is made after one that fails."""
+        """Send within a time limit; no attempt is made after one that fails."""
         with self._changed:
             self._deadline_s = time.monotonic() + timeout_s
             self._attempts_before_end = self._attempts
@@ -134,7 +134,7 @@ class Sender:
             self._store.close()
 
     def _run(self) -> None:
-        # What the HTTP library logs must not be sent, which would make it log again.
+        # Log records of the HTTP library must not be sent: sending makes it log again.
         with self._suppressed():
             try:
                 while not self._must_end():
@@ -155,10 +155,10 @@ class Sender:
                 self._notify()
 
     def _step(self) -> bool:
-        """Do what is due; tell whether anything is left to do."""
+        """Do one step of work; tell whether more is left."""
         if time.monotonic() - self._tended_s >= _TEND_S or self._store.wants_to_adopt:
             self._tended_s = time.monotonic()
-            # At its end, a program sends what its children have left. They themselves do not stay for others.
+            # At its end, a program sends the records of its children. Children do not stay for others.
             self._store.tend(adopt=self._deadline_s is None or not self._has_parent)
         if (delay_s := self._delay_s()) > 0:
             with self._changed:
@@ -167,7 +167,7 @@ class Sender:
         return self._send_round() or self._wait_for_more()
 
     def _must_end(self) -> bool:
-        """Tell whether the time is up, or what is tried at the end has failed."""
+        """Tell whether the time is up, or an attempt at the end has failed."""
         return self._deadline_s is not None and (
             time.monotonic() >= self._deadline_s
             or time.monotonic() < self._not_before_s

@@ -1,4 +1,4 @@
-"""All that this process has to deliver: what it recorded itself, and what dead processes have left."""
+"""All records that this process delivers: its own, and those of dead processes."""
 
 from __future__ import annotations
 
@@ -76,7 +76,7 @@ class Store(Intake):
         return self._may_adopt and self._adopted.has_more
 
     def tend(self, *, adopt: bool) -> None:
-        """Do what is due now and then: move to the disk what is in memory, look for what others have left."""
+        """Do the regular work: move records from memory to the disk, look for journals of dead processes."""
         self._may_adopt = adopt
         self._renew()
         self.spill()
@@ -108,7 +108,7 @@ class Store(Intake):
             except OSError:  # it may well be there
                 return
             self._memory.prepend(entries)
-            # What was in files that nobody has open is gone.
+            # The content of files that no process has open is gone.
             self._drop("removed", max(0, self.waiting - len(self._memory)))
             self._own = None
             own.leave()
@@ -165,7 +165,7 @@ class Store(Intake):
                 own.begin_segment()
 
     def _read_memory(self) -> Batch | None:
-        """Read what is in memory, where all that is older is done with; if nothing is there, nothing waits."""
+        """Read the records in memory, once all older ones are done; if there are none, nothing waits."""
         with self._lock:
             own = self._own
             if self._is_appending or (own is not None and own.reader.read(1, 1) is not None):
@@ -228,7 +228,7 @@ class Store(Intake):
         return self._pending.add(self._source, entries, why)
 
     def close(self) -> None:
-        """Give back everything, and leave what could not be delivered to whoever comes next."""
+        """Give back all journals, and leave undelivered records to the next process."""
         self.spill()
         left = self._pending.close()
         with self._lock:

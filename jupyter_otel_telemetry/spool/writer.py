@@ -109,7 +109,7 @@ class Writer:
         return self._file is not None and self._file.is_ours
 
     def present(self) -> bytes:
-        """Return what the present segment holds, though it may have been removed; raise `OSError`."""
+        """Return the content of the present segment, which may have been removed; raise `OSError`."""
         return b"" if self._file is None else self._file.read(self.end.offset, 0)
 
     def close(self) -> None:
