@@ -16,7 +16,7 @@ from jupyter_otel_telemetry.cli.app import app
 from jupyter_otel_telemetry.privacy.pseudonyms import Pseudonymizer
 from jupyter_otel_telemetry.testing import EventSink
 
-TEXT = (Path(__file__).parent.parent / "docs" / "privacy.md").read_text(encoding="utf-8")
+TEXT = (Path(__file__).parents[2] / "docs" / "privacy.md").read_text(encoding="utf-8")
 BLOCKS = dict(re.findall(r"^```\w+ (\S[^\n]*)\n(.*?)^```$", TEXT, re.MULTILINE | re.DOTALL))
 KEY_FILE = "/etc/jupyterhub/pseudonym.key"
 KEY = "0123456789abcdef0123456789abcdef"

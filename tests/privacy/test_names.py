@@ -16,7 +16,7 @@ from jupyter_otel_telemetry import OTLPHandler
 SERVER = "https://schema.jupyter.org/jupyterhub/events/server-action"
 CONTENTS = "https://events.jupyter.org/jupyter_server/contents_service/v1"
 KEY = "0123456789abcdef"
-ROOT = Path(__file__).parent.parent
+ROOT = Path(__file__).parents[2]
 
 
 class Sent:

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 from traitlets.config import JSONFileConfigLoader, PyFileConfigLoader
 
-EXAMPLES = Path(__file__).parent.parent / "examples"
+EXAMPLES = Path(__file__).parents[2] / "examples"
 SCHEMAS = sorted(path for path in (EXAMPLES / "schemas").iterdir() if path.is_file())
 CONFIGS = ["jupyter_otel_config.py", "jupyter_otel_config.json"]
 EVENTS = {

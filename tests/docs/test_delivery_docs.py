@@ -15,10 +15,8 @@ from jupyter_otel_telemetry.cli.app import app
 from jupyter_otel_telemetry.otlp.answers import accepted, grpc_answer, http_answer
 from jupyter_otel_telemetry.spool import SpoolOptions
 
-PAGE = (Path(__file__).parent.parent / "docs" / "delivery.md").read_text()
-SOURCES = "".join(
-    path.read_text() for path in (Path(__file__).parent.parent / "jupyter_otel_telemetry").rglob("*.py")
-)
+PAGE = (Path(__file__).parents[2] / "docs" / "delivery.md").read_text()
+SOURCES = "".join(path.read_text() for path in (Path(__file__).parents[2] / "jupyter_otel_telemetry").rglob("*.py"))
 
 
 def rows(title):

@@ -11,7 +11,7 @@ from traitlets.config import JSONFileConfigLoader, PyFileConfigLoader
 
 from jupyter_otel_telemetry import EventLog
 
-README = Path(__file__).parent.parent / "README.md"
+README = Path(__file__).parents[2] / "README.md"
 BLOCK = re.compile(r"^```\w+ (?P<name>\S[^\n]*)\n(?P<text>.*?)^```$", re.MULTILINE | re.DOTALL)
 
 
