@@ -77,13 +77,22 @@ class Receiver(BaseHTTPRequestHandler):
         pass
 
 
+class _Server(ThreadingHTTPServer):
+    """Gives up connections on which nothing comes: closing the server waits for all of them."""
+
+    def get_request(self):
+        connection, address = super().get_request()
+        connection.settimeout(300)
+        return connection, address
+
+
 @contextmanager
 def serving(handler, tls=None):
     """Serve HTTP on a free port, or HTTPS with an SSL context; the server has a `url`.
 
     Its `released` is set when its answers need not wait.
     """
-    server = ThreadingHTTPServer(("127.0.0.1", 0), handler)
+    server = _Server(("127.0.0.1", 0), handler)
     if tls is not None:
         # Before the thread begins, since wrapping takes the descriptor away from the first socket.
         server.socket = tls.wrap_socket(server.socket, server_side=True, do_handshake_on_connect=False)

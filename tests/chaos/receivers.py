@@ -220,7 +220,7 @@ def grpc_receiver(receiver):
         yield receiver
     finally:
         receiver.released.set()
-        server.stop(None).wait()
+        server.stop(None).wait(300)
 
 
 @contextmanager

@@ -621,7 +621,7 @@ def grpc_collector():
 
     yield serve
     for server in servers:
-        server.stop(None).wait()
+        server.stop(None).wait(300)
 
 
 class TestGrpc:

@@ -249,7 +249,7 @@ class TestOversizedAnswer:
         transport = build_transport(ExporterOptions(endpoint, "grpc"))
         answer = transport.send(b"")
         transport.close()
-        server.stop(None).wait()
+        server.stop(None).wait(300)
 
         assert answer.verdict is Verdict.ACCEPTED
         assert len(self.warnings(caplog)) == 1

@@ -104,7 +104,7 @@ def serving_grpc(address="localhost:0", credentials=None):
     try:
         yield receiver
     finally:
-        server.stop(None).wait()
+        server.stop(None).wait(300)
 
 
 @contextmanager
