@@ -22,7 +22,7 @@ _MAX_PORT: Final = 65_535
 
 
 def _is_a(*types: type) -> Callable[[Any], bool]:
-    """Return a function that tells values of types; True and False are no numbers."""
+    """Return a function that tells values of types; True and False are not numbers."""
     return lambda value: isinstance(value, types) and not isinstance(value, bool)
 
 

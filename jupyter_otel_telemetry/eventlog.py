@@ -148,7 +148,7 @@ class EventLog(LoggingConfigurable):
 
     @default("log")
     def _default_log(self) -> logging.Logger:
-        # traitlets' own default logs nowhere in a program that is no traitlets application.
+        # traitlets' own default logs nowhere in a program that is not a traitlets application.
         return getattr(self.parent, "log", None) or logging.getLogger("jupyter_otel_telemetry.eventlog")
 
     @default("allowed_schemas")
@@ -376,7 +376,7 @@ class EventLog(LoggingConfigurable):
                 was registered after it.
             jsonschema.ValidationError: the event does not match its schema, is not a mapping, is not JSON,
                 or has a property that begins with `__`.
-            TypeError: `timestamp_override` is no datetime.
+            TypeError: `timestamp_override` is not a datetime.
             ValueError: `timestamp_override` lies outside the years 1 to 9999 in UTC.
 
         """

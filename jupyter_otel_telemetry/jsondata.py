@@ -55,7 +55,7 @@ def json_copy(value: Any) -> Any:
     value. NaN and infinities stay: JSON has no text for them, but OTLP can carry them.
 
     Raises:
-        NotJSONError: `value` holds something else, a key that is no string, something that raises when it is
+        NotJSONError: `value` holds something else, a key that is not a string, something that raises when it is
             read, or more than `MAX_DEPTH` levels (so also one that contains itself).
 
     """

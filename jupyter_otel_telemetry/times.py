@@ -24,7 +24,7 @@ def datetime_to_ns(moment: datetime) -> int:
     """Nanoseconds since 1970 of a datetime; a naive one is taken as UTC.
 
     Raises:
-        TypeError: it is no datetime.
+        TypeError: it is not a datetime.
         ValueError: in UTC it lies outside the years 1 to 9999.
 
     """

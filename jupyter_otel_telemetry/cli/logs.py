@@ -99,7 +99,7 @@ def _level(log: ReceivedLog) -> Text:
 
 
 def _event(content: dict[str, Any]) -> Text:
-    """Return the event's name, or the text of a log that is no event, and its properties as `key=value`."""
+    """Return the event's name, or the text of a log that is not an event, and its properties as `key=value`."""
     if content["event_name"]:
         words = [Text(printable(content["event_name"]), style="bold")]
     else:

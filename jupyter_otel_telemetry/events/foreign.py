@@ -85,7 +85,7 @@ def _foreign_type(schema_id: str, version: str) -> EventType:
 
 
 def is_unreadable(record: logging.LogRecord) -> bool:
-    """Tell whether a record that is no event was made of one, so that nobody knows which property is where in it.
+    """Tell whether a record that is not an event was made of one, so that nobody knows which property is where in it.
 
     `SocketHandler` and formatters make text of events, for instance.
     """

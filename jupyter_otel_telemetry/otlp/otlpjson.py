@@ -45,7 +45,7 @@ def from_json(content: Any) -> ExportLogsServiceRequest:
             record.trace_id = bytes.fromhex(base64.b64encode(record.trace_id).decode())
             record.span_id = bytes.fromhex(base64.b64encode(record.span_id).decode())
     except Exception as error:  # json_format raises whatever a wrong shape trips over
-        raise ValueError(f"it is no OTLP JSON: {error}") from error
+        raise ValueError(f"it is not OTLP JSON: {error}") from error
     return request
 
 

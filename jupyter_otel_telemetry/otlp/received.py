@@ -80,7 +80,7 @@ def parse_protobuf(body: bytes) -> list[ReceivedLog]:
     try:
         request.ParseFromString(body)
     except Exception as error:  # the protobuf backends disagree on what they raise
-        raise ValueError(f"the body is no OTLP protobuf: {error}") from error
+        raise ValueError(f"the body is not OTLP protobuf: {error}") from error
     return list(_logs(request))
 
 
@@ -108,9 +108,9 @@ def _explaining() -> Iterator[None]:
     try:
         yield
     except ValueError as error:
-        raise ValueError(f"the body is no OTLP JSON: {error}") from error
+        raise ValueError(f"the body is not OTLP JSON: {error}") from error
     except RecursionError:
-        raise ValueError("the body is no OTLP JSON: it is nested too deeply") from None
+        raise ValueError("the body is not OTLP JSON: it is nested too deeply") from None
 
 
 def logs_of(request: ExportLogsServiceRequest) -> list[ReceivedLog]:

@@ -4,7 +4,7 @@
         ...  # whatever exports to receiver.endpoint
         [log] = receiver.wait_for(1)
 
-It authenticates nobody and stores nothing on disk: it is no replacement for a collector.
+It authenticates nobody and stores nothing on disk: it does not replace a collector.
 """
 
 from __future__ import annotations
@@ -313,7 +313,7 @@ class _Handler(BaseHTTPRequestHandler):
         if text is None:
             raise _RefusedError(HTTPStatus.LENGTH_REQUIRED, "send a Content-Length, or chunks")
         if not (text.isascii() and text.isdigit()):
-            raise _RefusedError(HTTPStatus.BAD_REQUEST, "Content-Length is no number")
+            raise _RefusedError(HTTPStatus.BAD_REQUEST, "Content-Length is not a number")
         if len(text) > _MAX_LENGTH_DIGITS or int(text) > self.server.max_body_bytes:
             raise _too_large(self.server.max_body_bytes)
         return int(text)

@@ -150,7 +150,7 @@ class _Place(NamedTuple):
         location = self.location
         if location.unwrapped is location:
             yield from self._rows_of_properties()
-        if self.path:  # an event itself is no array
+        if self.path:  # an event itself is not an array
             for index, item in enumerate(location.items):
                 yield from self._item(index, item)
         if location.may_lack_brackets:

@@ -152,7 +152,7 @@ class Redaction:
             allowed=options.allowed_properties,
         )
         self._steps: dict[tuple[Any, ...], Step] = {}
-        location = location and location.unwrapped  # an event is no array
+        location = location and location.unwrapped  # an event is not an array
         self._patterned = location if location is not None and location.flags.has_patterns else None
         self._has_warned = False
         self.root = Step(self, location, rules, Outcome.RECORDED, NOT_FLAGGED).at(location, rules)

@@ -152,7 +152,12 @@ def _unresolved(document: Document, registry: Registry[Any]) -> Iterator[str]:
             if id(target) not in checked:
                 _check_target(document, path, reference, target)
                 checked.add(id(target))
-        except (Unresolvable, AttributeError, TypeError, ValueError):  # the latter: it points into what is no object
+        except (
+            Unresolvable,
+            AttributeError,
+            TypeError,
+            ValueError,
+        ):  # the latter: it points into a value that is not an object
             uri = base + reference if reference.startswith("#") else urljoin(base, reference)
             if urldefrag(uri).url in registry or reference.startswith("#"):
                 raise jsonschema.SchemaError(
@@ -169,7 +174,7 @@ def _check_target(document: Document, path: Path, reference: str, target: Any) -
     except jsonschema.SchemaError as error:
         error.message = (
             f"schema {document.get('$id')!r} has at {json_pointer(path)} a $ref to {reference!r}, "
-            f"which is no valid JSON Schema: at {json_pointer(list(error.absolute_path))}, {error.message}"
+            f"which is not a valid JSON Schema: at {json_pointer(list(error.absolute_path))}, {error.message}"
         )
         raise
 

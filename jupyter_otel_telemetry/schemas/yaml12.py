@@ -34,7 +34,7 @@ _NUMBER = re.compile(
 
 
 class DocumentError(ValueError):
-    """The text is no acceptable document; the message says why and, for YAML, begins with line and column."""
+    """The text is not an acceptable document; the message says why and, for YAML, begins with line and column."""
 
 
 class YAMLSyntaxError(DocumentError):
