@@ -74,7 +74,8 @@ def lint(session: nox.Session) -> None:
     session.run("ruff", "format", "--check")
     session.run("mypy")
     session.run("mypy", "deploy/grafana/dashboards.py")
-    session.run("mkdocs", "build", "--quiet", "--site-dir", str(Path(session.create_tmp()).resolve() / "site"))
+    site = Path(session.create_tmp()).resolve() / "site"
+    session.run("sphinx-build", "-W", "--keep-going", "--quiet", "--fresh-env", "docs", str(site))
 
 
 @nox.session(python=PYTHONS)

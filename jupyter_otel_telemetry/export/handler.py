@@ -92,7 +92,7 @@ class OTLPHandler(LoggingHandler):
 
     Raises:
         ValueError: an argument or environment variable has no meaning, or names a file that cannot be used; the text
-            says what to write. Errors about `allowed_schemas` and the key are `PolicyError`s.
+            says what to write. Those about `allowed_schemas` and the key are a `PolicyError`.
         OSError: the folder of the spool cannot be written to.
 
     Both are a `traitlets.TraitError` too, which Jupyter applications report in one line.

@@ -1,7 +1,7 @@
 """The meaning of a receiver's answer for the records in the request: the one place that decides it.
 
 The specification: https://opentelemetry.io/docs/specs/otlp/#otlpgrpc-response and #otlphttp-response. These decisions
-are a table in docs/delivery.md.
+are a table in docs/understand/delivery.md.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""What docs/privacy.md shows is true."""
+"""What docs/understand/privacy.md shows is true."""
 
 from __future__ import annotations
 
@@ -16,8 +16,8 @@ from jupyter_otel_telemetry.cli.app import app
 from jupyter_otel_telemetry.privacy.pseudonyms import Pseudonymizer
 from jupyter_otel_telemetry.testing import EventSink
 
-TEXT = (Path(__file__).parents[2] / "docs" / "privacy.md").read_text(encoding="utf-8")
-BLOCKS = dict(re.findall(r"^```\w+ (\S[^\n]*)\n(.*?)^```$", TEXT, re.MULTILINE | re.DOTALL))
+TEXT = (Path(__file__).parents[2] / "docs" / "understand" / "privacy.md").read_text(encoding="utf-8")
+FILES = dict(re.findall(r"^```python\n# file: (\S+)\n(.*?)^```$", TEXT, re.MULTILINE | re.DOTALL))
 KEY_FILE = "/etc/jupyterhub/pseudonym.key"
 KEY = "0123456789abcdef0123456789abcdef"
 
@@ -27,9 +27,8 @@ def folder(tmp_path, monkeypatch):
     """The configurations, with the key in a place that may be written to."""
     monkeypatch.chdir(tmp_path)
     (tmp_path / "pseudonym.key").write_text(f"{KEY}\n")
-    for name, text in BLOCKS.items():
-        if name.endswith(".py"):
-            (tmp_path / name).write_text(text.replace(KEY_FILE, str(tmp_path / "pseudonym.key")))
+    for name, text in FILES.items():
+        (tmp_path / name).write_text(text.replace(KEY_FILE, str(tmp_path / "pseudonym.key")))
     return tmp_path
 
 
@@ -39,12 +38,10 @@ def explain(*arguments):
 
 def test_explanation_is_as_shown():
     """To the letter."""
+    shown = re.search(r"^```text\n(.*?)^```$", TEXT, re.MULTILINE | re.DOTALL)[1]
     server_action = "https://schema.jupyter.org/jupyterhub/events/server-action"
 
-    assert (
-        explain("--config", "jupyterhub_config.py", "--schema", server_action).strip()
-        == BLOCKS["explain prints"].strip()
-    )
+    assert explain("--config", "jupyterhub_config.py", "--schema", server_action).strip() == shown.strip()
 
 
 def test_configuration_of_jupyter_server_withholds_what_it_says():
@@ -57,7 +54,7 @@ def test_configuration_of_jupyter_server_withholds_what_it_says():
 
 def test_pseudonym_can_be_made_with_openssl(folder):
     """By whoever has the key."""
-    [command] = re.findall(r"^\$ (printf .*)$", TEXT, re.MULTILINE)
+    [command] = re.findall(r"^(printf .*)$", TEXT, re.MULTILINE)
     command = command.replace(KEY_FILE, str(folder / "pseudonym.key"))
     done = subprocess.run(["bash", "-c", command], capture_output=True, text=True, check=False)
     if "not found" in done.stderr:

@@ -11,22 +11,20 @@ from traitlets.config import JSONFileConfigLoader, PyFileConfigLoader
 
 from jupyter_otel_telemetry import EventLog
 
-README = Path(__file__).parents[2] / "README.md"
-BLOCK = re.compile(r"^```\w+ (?P<name>\S[^\n]*)\n(?P<text>.*?)^```$", re.MULTILINE | re.DOTALL)
+README = (Path(__file__).parents[2] / "README.md").read_text(encoding="utf-8")
+FILE = re.compile(r"^(?:```\w+\n# file: (\S+)|<!-- file: (\S+) -->\n```\w+)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 
 
-@pytest.fixture(scope="module")
-def blocks():
-    """Every code block that has a name, by that name."""
-    return {match["name"]: match["text"] for match in BLOCK.finditer(README.read_text(encoding="utf-8"))}
+def shown(language, start=""):
+    """Return the first code block of a language that is no file and starts like this."""
+    return re.search(rf"^```{language}\n({re.escape(start)}.*?)^```$", README, re.MULTILINE | re.DOTALL)[1]
 
 
 @pytest.fixture
-def folder(blocks, tmp_path):
-    """A folder with every named block that is a file to write."""
-    for name, text in blocks.items():
-        if " " not in name and not name.endswith(".jsonl"):
-            (tmp_path / name).write_text(text, encoding="utf-8")
+def folder(tmp_path):
+    """A folder with every block that is a file."""
+    for name, other, text in FILE.findall(README):
+        (tmp_path / (name or other)).write_text(text, encoding="utf-8")
     return tmp_path
 
 
@@ -43,13 +41,14 @@ def run(folder, otlp_receiver, monkeypatch):
 
 
 class TestTour:
-    def test_writes_the_line_that_it_shows(self, run, folder, blocks):
+    def test_writes_the_line_that_it_shows(self, run, folder):
         """But for the time."""
         run("tour.py")
-        shown, written = json.loads(blocks["events.jsonl"]), json.loads((folder / "events.jsonl").read_text())
+        line = json.loads(shown("json", '{"__timestamp__"'))
+        written = json.loads((folder / "events.jsonl").read_text())
 
-        assert shown | {"__timestamp__": ""} == written | {"__timestamp__": ""}
-        assert list(shown) == list(written)
+        assert line | {"__timestamp__": ""} == written | {"__timestamp__": ""}
+        assert list(line) == list(written)
 
     def test_receiver_gets_the_event(self, run, otlp_receiver):
         """With the body that the mapping table shows."""
@@ -58,11 +57,11 @@ class TestTour:
 
         assert (log.event_name, log.resource["service.name"]) == ("example.notebook.run", "tour")
         assert log.attributes["file.path"] == "analysis.ipynb"
-        assert f"`{log.body}`" in README.read_text(encoding="utf-8")
+        assert f"`{log.body}`" in README
 
-    def test_error_is_as_shown(self, run, blocks):
+    def test_error_is_as_shown(self, run):
         """To the letter."""
-        assert run("wrong.py") == blocks["wrong.py prints"]
+        assert run("wrong.py") == shown("text")
 
     def test_fixtures_work(self, run):
         """A test of a user's own passes."""
@@ -85,6 +84,4 @@ class TestConfiguration:
 
     def test_every_trait_is_in_the_table(self):
         """Nothing undocumented."""
-        text = README.read_text(encoding="utf-8")
-
-        assert [name for name in EventLog.class_own_traits(config=True) if f"| `{name}` |" not in text] == []
+        assert [name for name in EventLog.class_own_traits(config=True) if f"| `{name}` |" not in README] == []

@@ -243,8 +243,8 @@ class Lab(Server):
 
 def documented(page, language, number=0):
     """Return a block of code that a page of the documentation shows."""
-    text = (ROOT / "docs" / page).read_text(encoding="utf-8")
-    return re.findall(rf"```{language}\n(.*?)```", text, re.DOTALL)[number]
+    text = (ROOT / "docs" / "howto" / page).read_text(encoding="utf-8")
+    return re.findall(rf"```{language}\n(?:# file: .*?\n)?(.*?)```", text, re.DOTALL)[number]
 
 
 def event(log):

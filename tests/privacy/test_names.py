@@ -65,7 +65,8 @@ class TestInstalledSchema:
         with pytest.raises(TraitError) as caught:
             Sent(allowed_schemas={SERVER: {"withheld_properties": ["usrname"]}})
 
-        assert f"during initialization: {caught.value}\n" in (ROOT / "docs" / "jupyterhub.md").read_text("utf-8")
+        page = (ROOT / "docs" / "howto" / "jupyterhub.md").read_text("utf-8")
+        assert f"during initialization: {caught.value}\n" in page
 
     def test_optional_property_may_be_absent(self):
         """`source_path` is there when a file is renamed only."""
