@@ -49,6 +49,10 @@ def run(*arguments, **options):
     )
 
 
+PATIENTLY = "while True: time.sleep(0.1)"
+"""Wait for a signal. One that comes just before a long sleep is handled when that is over."""
+
+
 class TestKill:
     def test_a_hundred_times_at_random_points(self, http, folder, processes, spooling):
         """Under a receiver that fails now and then: zero missing, and each process's events in order."""
@@ -211,8 +215,8 @@ print("recorded", flush=True)
             ("", None, 0),
             ("sys.exit(3)", None, 3),
             ("raise SystemError", None, 1),
-            ("time.sleep(600)", signal.SIGTERM, -signal.SIGTERM),
-            ("time.sleep(600)", signal.SIGINT, -signal.SIGINT),
+            (PATIENTLY, signal.SIGTERM, -signal.SIGTERM),
+            (PATIENTLY, signal.SIGINT, -signal.SIGINT),
             ("log.handlers[0].close()", None, 0),
         ],
         ids=["end", "sys.exit", "exception", "SIGTERM", "SIGINT", "close"],
@@ -242,7 +246,7 @@ print("recorded", flush=True)
     def test_is_bounded_where_the_receiver_never_answers(self, http, folder, signal_number):
         """The events stay in the spool."""
         http.behave = lambda _: Reply(wait_s=600)
-        rest = "" if signal_number is None else "time.sleep(600)"
+        rest = "" if signal_number is None else PATIENTLY
         process = self.start(http.url, folder, rest, patient=False)
         if signal_number is not None:
             process.send_signal(signal_number)
@@ -253,7 +257,7 @@ print("recorded", flush=True)
 
     def test_signal_handler_of_the_program_stays(self, http, folder):
         """Who has decided what SIGTERM does is not disturbed."""
-        rest = "signal.signal(signal.SIGTERM, lambda *_: sys.exit(7))\nprint('set', flush=True)\ntime.sleep(600)"
+        rest = f"signal.signal(signal.SIGTERM, lambda *_: sys.exit(7))\nprint('set', flush=True)\n{PATIENTLY}"
         process = self.start(http.url, folder, rest)
         process.stdout.readline()
         process.terminate()

@@ -548,7 +548,7 @@ class TestDelivery:
             "log.register_schema({'$id': 'x', 'version': 1})\n"
             "log.record_event('x', 1, {'a': 1})\n"
             "print('recorded', flush=True)\n"
-            "time.sleep(600)\n"
+            "while True: time.sleep(0.1)\n"  # a signal just before a long sleep is handled after it
         )
         env = {**os.environ, "OTEL_BLRP_SCHEDULE_DELAY": "600000"}
         with subprocess.Popen([sys.executable, "-c", program], stdout=subprocess.PIPE, env=env) as process:
