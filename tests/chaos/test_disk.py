@@ -225,7 +225,7 @@ class TestDiskThatTakesNothing:
         record(log, 10)
         shutil.rmtree(folder)
         record(log, 10, first=10)
-        wait_until(lambda: list((folder / "queue").glob("*/*.seg")))
+        wait_until(lambda: list((folder / "queue").glob("[!.]*/*.seg")))
         record(log, 10, first=20)
         http.behave = lambda _: OK
 
@@ -321,7 +321,7 @@ class TestBounds:
         record(log, 100)
         assert log.handlers[0].force_flush(120)
 
-        wait_until(lambda: not list((folder / "queue").glob("*/*.seg")))
+        wait_until(lambda: not list((folder / "queue").glob("[!.]*/*.seg")))
 
     def test_memory_does_not_grow_with_what_waits(self, spooling):
         """Sixty thousand events are eighty megabytes on the disk; what one attempt to send takes is there before."""
