@@ -122,9 +122,12 @@ class Receiver:
 
 
 def wait_until(condition, timeout_s=120):
-    """Wait for what no receiver is told of."""
+    """Wait for what no receiver is told of; a file that is gone while the condition looks at it means: not yet."""
     deadline_s = time.monotonic() + timeout_s
-    while not condition():
+    while True:
+        with suppress(FileNotFoundError):
+            if condition():
+                return
         assert time.monotonic() < deadline_s
         time.sleep(0.02)
 
