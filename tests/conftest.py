@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import shutil
+import signal
 import socket
 import subprocess
 import sys
@@ -13,9 +15,22 @@ from pathlib import Path
 import pytest
 from builders import ID, absent, free_port, make_certificate, schema
 
-from jupyter_otel_telemetry import EventLog
+from jupyter_otel_telemetry import EventLog, OTLPHandler
 from jupyter_otel_telemetry.jsondata import clean_text
 from jupyter_otel_telemetry.otlp.receiver import OTLPReceiver
+
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+    # A script's shell ignores SIGINT for its background jobs, and the programs that tests start would inherit that.
+    signal.signal(signal.SIGINT, signal.default_int_handler)
+
+
+@pytest.fixture(autouse=True)
+def _no_handler_outlives_its_test():
+    """Close the handlers that a test left open: collected as garbage later, they would log during another test."""
+    yield
+    for handler in [reference() for reference in logging._handlerList]:
+        if isinstance(handler, OTLPHandler):
+            handler.close()
 
 
 @pytest.fixture

@@ -449,6 +449,17 @@ class TestMapping:
 
         assert server_log.record_event(ID, 1, {}) == {}
 
+    def test_processor_that_cannot_be_flushed_does_not_reach_the_caller(self, caplog):
+        """It is logged, once, that the provider failed."""
+        provider = LoggerProvider(shutdown_on_exit=False)
+        provider.add_log_record_processor(SimpleNamespace(on_emit=print))
+        handler = OTLPHandler(logger_provider=provider)
+
+        assert handler.force_flush() is False
+        handler.flush()
+        [failure] = caplog.records
+        assert "failed with AttributeError, and is not flushed" in failure.getMessage()
+
     def test_nothing_is_scrubbed_by_its_looks(self, wire, recording):
         """B30: a path with `session` or `auth` in it is a path."""
         event = {"path": "sessions/auth/password.ipynb", "timestamp": "mine", "session_id": "abc"}

@@ -45,7 +45,7 @@ from jupyter_otel_telemetry.trouble import TroubleLog
 
 if TYPE_CHECKING:
     import os
-    from collections.abc import Mapping
+    from collections.abc import Callable, Mapping
 
     from opentelemetry._logs import LoggerProvider
     from opentelemetry.sdk.resources import Resource
@@ -123,11 +123,8 @@ class OTLPHandler(LoggingHandler):
     ) -> None:
         use_host_log()
         name = type(self).__name__
-        self.policy: Policy | None = None
-        if allowed_schemas is not None:
-            find_key = partial(find_pseudonym_key, pseudonym_key, pseudonym_key_file, owner=f"{name} ")
-            self.policy = Policy(allowed_schemas, find_key, f"{name} allowed_schemas")
-            self.policy.check_installed()
+        find_key = partial(find_pseudonym_key, pseudonym_key, pseudonym_key_file, owner=f"{name} ")
+        self.policy = None if allowed_schemas is None else _policy(allowed_schemas, find_key, name)
         self._delivery: Delivery | None = None
         self._spool: SpoolLogRecordProcessor | None = None
         self._flushed = 0
@@ -140,23 +137,13 @@ class OTLPHandler(LoggingHandler):
         self._off_because: str | None = None
         with configuring(name):
             check_level(level)
-            options = ExporterOptions(
-                endpoint,
-                protocol,
-                headers,
-                compression,
-                certificate_file,
-                client_certificate_file,
-                client_key_file,
-                proxy,
-            )
+            tls = certificate_file, client_certificate_file, client_key_file
+            options = ExporterOptions(endpoint, protocol, headers, compression, *tls, proxy)
             if logger_provider is None:
                 logger_provider = self._built_provider(options, service_name, resource, spool)
-            elif options != ExporterOptions() or (service_name, resource, spool) != (None, None, None):
-                raise ValueError("with logger_provider nothing is built: set endpoint, service_name and so on there")
-            elif not hasattr(logger_provider, "get_logger"):
-                raise ValueError(f"logger_provider must be a LoggerProvider, not {type(logger_provider).__name__}")
             else:
+                is_alone = options == ExporterOptions() and (service_name, resource, spool) == (None, None, None)
+                _check_provider(logger_provider, is_alone=is_alone)
                 flush_at_exit(self)
             super().__init__(logger_provider=logger_provider)
             self.setLevel(level)
@@ -287,8 +274,8 @@ class OTLPHandler(LoggingHandler):
         the latest when the program ends.
         """
         if logging_closes_handlers():
-            if self._spool is None and (provider_flush := getattr(self._provider, "force_flush", None)) is not None:
-                in_background(provider_flush)
+            if self._spool is None:
+                in_background(self._flush_provider)
         elif self._spool is not None:
             self._spool.flush(FLUSH_TIMEOUT_S, give_up=True)
         else:
@@ -304,14 +291,22 @@ class OTLPHandler(LoggingHandler):
         """
         if self._spool is not None:
             return self._spool.flush(timeout_s, give_up=False)
-        provider_flush = getattr(self._provider, "force_flush", None)
-        if provider_flush is None:
-            return True
         target = self._flushed = self._delivery.emitted if self._delivery is not None else 0
-        flushed = within(timeout_s, lambda: provider_flush(int(timeout_s * 1000)))
+        is_flushed = bool(within(timeout_s, lambda: self._flush_provider(timeout_s)))
         if self._delivery is None:
-            return bool(flushed)
-        return self._delivery.settle(target, is_worked_off=bool(flushed))
+            return is_flushed
+        return self._delivery.settle(target, is_worked_off=is_flushed)
+
+    def _flush_provider(self, timeout_s: float = FLUSH_TIMEOUT_S) -> bool:
+        """Return the result of the provider's `force_flush`: True if it has none, False if it raises."""
+        force_flush = getattr(self._provider, "force_flush", None)
+        try:
+            is_flushed = force_flush is None or bool(force_flush(int(timeout_s * 1000)))
+        except Exception:  # of somebody's processor
+            self._trouble.failed(self._provider, ", and is not flushed")
+            return False
+        self._trouble.worked(self._provider)
+        return is_flushed
 
     def close(self) -> None:
         """Flush, unless that was just done.
@@ -333,3 +328,17 @@ class OTLPHandler(LoggingHandler):
 
     def __repr__(self) -> str:
         return f"<{type(self).__name__} ({logging.getLevelName(self.level)})>"
+
+
+def _policy(allowed_schemas: Any, find_key: Callable[[], bytes | None], name: str) -> Policy:
+    policy = Policy(allowed_schemas, find_key, f"{name} allowed_schemas")
+    policy.check_installed()
+    return policy
+
+
+def _check_provider(provider: Any, *, is_alone: bool) -> None:
+    """Check a provider of the program, beside which no other option may choose where records go."""
+    if not is_alone:
+        raise ValueError("with logger_provider nothing is built: set endpoint, service_name and so on there")
+    if not hasattr(provider, "get_logger"):
+        raise ValueError(f"logger_provider must be a LoggerProvider, not {type(provider).__name__}")
