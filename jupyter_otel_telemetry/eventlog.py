@@ -13,7 +13,7 @@ from traitlets.config import Config, LoggingConfigurable
 from traitlets.config.loader import DeferredConfig, LazyConfigValue
 
 from jupyter_otel_telemetry.dispatch import Dispatcher
-from jupyter_otel_telemetry.errors import PolicyError, SchemaSourceError, name_source
+from jupyter_otel_telemetry.errors import PolicyError
 from jupyter_otel_telemetry.events.record import EventRecord
 from jupyter_otel_telemetry.handlers import final_handler
 from jupyter_otel_telemetry.hooks import Listener, Listeners, Modifier, ModifierFailed, Modifiers
@@ -26,6 +26,7 @@ from jupyter_otel_telemetry.privacy.policy import Policy, policies_of
 from jupyter_otel_telemetry.privacy.pseudonyms import find_pseudonym_key
 from jupyter_otel_telemetry.privacy.redaction import NO_PATHS
 from jupyter_otel_telemetry.schemas import downloads, sources
+from jupyter_otel_telemetry.schemas.folders import register_files
 from jupyter_otel_telemetry.schemas.registry import RegisteredSchemas, SchemaRegistry
 from jupyter_otel_telemetry.times import datetime_to_ns
 from jupyter_otel_telemetry.traits import AllowedSchemasTrait, Handlers, SecretText
@@ -40,7 +41,6 @@ if TYPE_CHECKING:
 
     from jupyter_otel_telemetry.privacy.redaction import Redaction
     from jupyter_otel_telemetry.schemas.registry import CompiledSchema, Schemas
-    from jupyter_otel_telemetry.schemas.schema import Schema
 
 __all__ = ["EventLog"]
 
@@ -304,27 +304,10 @@ class EventLog(LoggingConfigurable):
                 `problems` has a line for each of these files.
 
         """
-        registered: list[tuple[str, tuple[str, str]]] = []
-        parsed: dict[tuple[str, str], Schema] = {}
-        problems: dict[str, str] = {}
         paths = sources.find_files(folder)
         if not paths:
             self.log.warning("no schemas registered: no *.yaml, *.yml or *.json in %s", folder)
-        for path in paths:
-            try:
-                schema = self._registry.parse(sources.read_file(path), str(path), parsed)
-            except Exception as error:  # collected: one bad file must not hide the others
-                problems[str(path)] = _problem(error, str(path))
-            else:
-                registered.append((str(path), schema.key))
-                parsed.setdefault(schema.key, schema)
-        refused = self._registry.register_parsed(parsed.values())
-        problems |= {path: _problem(refused[key], path) for path, key in registered if key in refused}
-        if problems:
-            problem = f"{len(problems)} of {len(paths)} files cannot be registered"
-            in_order = [problems[path] for path in map(str, paths) if path in problems]
-            raise SchemaSourceError(str(folder), problem, in_order)
-        return [key for _, key in registered]
+        return register_files(self._registry, str(folder), paths)
 
     def add_modifier(self, fn: Modifier, schema_id: str | None = None) -> None:
         """Let `fn` change events, of one schema or (None) of all, before they are validated.
@@ -495,12 +478,6 @@ def _check(
     """Check an EventLog's policy, and those of its handlers; return the ids that could not be checked yet."""
     policies = [policy, *(narrower for handler in handlers or () for narrower in policies_of(handler))]
     return set().union(*(checked.check(schemas, schema_ids) for checked in policies))
-
-
-def _problem(error: Exception, path: str) -> str:
-    """Return a line that says why a file cannot be registered."""
-    name_source(error, path)
-    return str(error).splitlines()[0].removeprefix("no schema from ")
 
 
 def _shown(handler: logging.Handler) -> str:

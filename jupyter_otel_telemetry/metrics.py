@@ -1,6 +1,6 @@
 """The metrics of the pipeline, through OpenTelemetry's metrics API: none where no meter provider is set.
 
-The table in docs/reference/metrics.md says what each instrument means.
+The table in docs/reference/metrics.md describes each instrument.
 """
 
 from __future__ import annotations

@@ -63,13 +63,17 @@ def tls_context(certificate, *, client=False):
 
 
 class Receiver(BaseHTTPRequestHandler):
-    """Accepts, and keeps path and headers in `server.seen`."""
+    """Answers `server.status`, 200 unless set, or not at all if None; keeps path and headers in `server.seen`."""
 
     def do_POST(self):
         self.rfile.read(int(self.headers["Content-Length"]))
         names = {name.lower(): value for name, value in self.headers.items()}
         vars(self.server).setdefault("seen", []).append((self.path, names))
-        self.send_response(200)
+        status = getattr(self.server, "status", 200)
+        if status is None:
+            self.server.released.wait()
+            return
+        self.send_response(status)
         self.send_header("Content-Length", "0")
         self.end_headers()
 

@@ -20,6 +20,7 @@ from jupyter_otel_telemetry.times import rfc3339
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
     from pathlib import Path
+    from typing import TypeVar
 
     from opentelemetry.proto.collector.logs.v1.logs_service_pb2 import ExportLogsServiceRequest
 
@@ -27,6 +28,7 @@ if TYPE_CHECKING:
     from jupyter_otel_telemetry.spool.folder import SpoolFolder
     from jupyter_otel_telemetry.spool.rejected import Rejected
 
+    Records = TypeVar("Records", Rejected, Acknowledged)
     Tell = Callable[[str], object]
     """Is called with a sentence for each file, or part of one, that cannot be read."""
 
@@ -87,22 +89,20 @@ def _parts(entries: Iterable[Entry]) -> Iterator[list[Entry]]:
 
 def rejected(folder: SpoolFolder, tell: Tell) -> Iterator[Rejected]:
     """Read the rejected records."""
-    for path in folder.rejected_files():
-        try:
-            for found in rejected_in(path):
-                if isinstance(found, Unreadable):
-                    tell(found.problem)
-                else:
-                    yield found
-        except OSError as error:
-            tell(str(error))
+    yield from _readable(folder.rejected_files(), rejected_in, tell)
 
 
 def acknowledged(folder: SpoolFolder, tell: Tell) -> Iterator[Acknowledged]:
     """Read the acknowledged records that are kept, the oldest of each process first."""
-    for path in folder.acknowledged_files():
+    yield from _readable(folder.acknowledged_files(), acknowledged_in, tell)
+
+
+def _readable(
+    paths: Iterable[Path], read: Callable[[Path], Iterator[Records | Unreadable]], tell: Tell
+) -> Iterator[Records]:
+    for path in paths:
         try:
-            for found in acknowledged_in(path):
+            for found in read(path):
                 if isinstance(found, Unreadable):
                     tell(found.problem)
                 else:

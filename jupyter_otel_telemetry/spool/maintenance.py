@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from jupyter_otel_telemetry.otlp.settings import ExporterOptions
     from jupyter_otel_telemetry.spool.folder import SpoolFolder
 
-__all__ = ["Drain", "requeue_rejected"]
+__all__ = ["Drain", "requeue_rejected", "wait_after"]
 
 _MAX_PAUSE_S: Final = 5.0
 """Longest pause between attempts, unless the receiver asks for a longer one: somebody is waiting."""
@@ -69,7 +69,7 @@ class Drain:
             if is_any_done:
                 backoff.reset()
             if failure is not None:
-                time.sleep(max(failure.retry_after_s, min(backoff.next_s(failure), _MAX_PAUSE_S)))
+                wait_after(failure, backoff)
 
     def close(self) -> None:
         """Give unsent records back for other processes."""
@@ -84,6 +84,11 @@ class Drain:
         self.refused += rejected
         if (error := self._store.reject(entries, reason_of(answer, rejected, self.destination))) is not None:
             raise error
+
+
+def wait_after(failure: Answer, backoff: Backoff) -> None:
+    """Wait until the next attempt of a command."""
+    time.sleep(max(failure.retry_after_s, min(backoff.next_s(failure), _MAX_PAUSE_S)))
 
 
 def requeue_rejected(folder: SpoolFolder) -> tuple[int, list[str]]:

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import time
-from typing import TYPE_CHECKING, Final, NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 from jupyter_otel_telemetry.otlp.courier import Backoff, Courier, Trial
 from jupyter_otel_telemetry.otlp.entries import MAX_BATCH_BYTES, MAX_BATCH_RECORDS
 from jupyter_otel_telemetry.otlp.transport import build_transport
 from jupyter_otel_telemetry.spool import inspection
+from jupyter_otel_telemetry.spool.maintenance import wait_after
 from jupyter_otel_telemetry.spool.rejected import RejectedFiles, reason_of
 
 if TYPE_CHECKING:
@@ -21,9 +21,6 @@ if TYPE_CHECKING:
     from jupyter_otel_telemetry.spool.inspection import Tell
 
 __all__ = ["Period", "Resend"]
-
-_MAX_PAUSE_S: Final = 5.0
-"""Longest pause between attempts, unless the receiver asks for a longer one: somebody is waiting."""
 
 
 class Period(NamedTuple):
@@ -83,8 +80,7 @@ class Resend:
             if outcome.done:
                 backoff.reset()
             if outcome.is_failure:
-                pause_s = min(backoff.next_s(outcome.answer), _MAX_PAUSE_S)
-                time.sleep(max(outcome.answer.retry_after_s, pause_s))
+                wait_after(outcome.answer, backoff)
 
     def close(self) -> None:
         """Close the connections."""

@@ -190,7 +190,6 @@ class TestFirstEvent:
 class TestExit:
     PROGRAM = """
 import os, sys, signal, time
-signal.signal(signal.SIGINT, signal.default_int_handler)  # a script's shell has it ignored in the background
 sys.path[:0] = {path!r}
 import workers
 log = workers.event_log({url!r}, {folder!r}, patient={patient})

@@ -4,10 +4,9 @@ from __future__ import annotations
 
 import json
 import time
-from http.server import BaseHTTPRequestHandler
 
 import pytest
-from builders import ID, schema, serving
+from builders import ID, Receiver, schema, serving
 from click.testing import CliRunner
 
 from jupyter_otel_telemetry import EventLog, OTLPHandler
@@ -229,21 +228,11 @@ def _interrupt(*_):
     raise KeyboardInterrupt
 
 
-class _Rejecting(BaseHTTPRequestHandler):
-    def do_POST(self):
-        self.rfile.read(int(self.headers["Content-Length"]))
-        self.send_response(400)
-        self.send_header("Content-Length", "0")
-        self.end_headers()
-
-    def log_message(self, *_):
-        pass
-
-
 @pytest.fixture
 def http_rejecting():
     """A receiver that rejects everything for good."""
-    with serving(_Rejecting) as server:
+    with serving(Receiver) as server:
+        server.status = 400
         yield server
 
 

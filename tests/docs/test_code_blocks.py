@@ -71,6 +71,15 @@ def blocks(page):
     return found
 
 
+def problem_of(block):
+    """Return the reason why a block does not parse, after its place, or None."""
+    try:
+        PARSERS.get(block.language, str)(block.code)
+    except (ValueError, SyntaxError, yaml.YAMLError) as error:
+        return f"{block.place}: {error}"
+    return None
+
+
 def relocated(text, folder, ports):
     """Return code with ports and folders that a test may use."""
     text = re.sub(r"\b431\d\b", lambda match: str(ports[match[0]]), text)
@@ -124,9 +133,8 @@ class TestPage:
         assert status == 0, output
 
     def test_blocks_parse(self, page):
-        """Configuration files and schemas, too."""
-        for block in blocks(page):
-            PARSERS.get(block.language, str)(block.code)
+        """Configuration files and schemas, too, which no other block may read."""
+        assert [problem for block in blocks(page) if (problem := problem_of(block))] == []
 
 
 class TestRunner:
@@ -137,6 +145,14 @@ class TestRunner:
         page.write_text(f"{block}\n")
 
         assert run(page)[0] != 0
+
+    @pytest.mark.parametrize("block", ["```python\nf(\n```", "```json\n{\n```", "```yaml\na: [\n```"])
+    def test_names_a_block_that_does_not_parse(self, block, tmp_path):
+        """By its line."""
+        page = tmp_path / "page.md"
+        page.write_text(f"text\n\n{block}\n")
+
+        assert "page.md:3: " in problem_of(*blocks(page))
 
     @pytest.mark.parametrize("mark", ["<!-- not run: it fails -->", "% not run: it fails"])
     def test_omits_a_block_with_a_reason(self, mark, tmp_path):

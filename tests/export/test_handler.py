@@ -19,7 +19,7 @@ from types import SimpleNamespace
 import grpc
 import jupyter_events
 import pytest
-from builders import ID, child_records, free_port, schema, serving, tls_context
+from builders import ID, Receiver, child_records, free_port, schema, serving, tls_context
 from opentelemetry.proto.collector.logs.v1.logs_service_pb2 import ExportLogsServiceResponse
 from opentelemetry.proto.collector.logs.v1.logs_service_pb2_grpc import (
     LogsServiceServicer,
@@ -54,26 +54,10 @@ def memory():
     )
 
 
-class Collector(BaseHTTPRequestHandler):
-    """Answers every request with the status that `server.status` says, or not at all."""
-
-    def do_POST(self):
-        self.rfile.read(int(self.headers["Content-Length"]))
-        if self.server.status is None:
-            self.server.released.wait()
-            return
-        self.send_response(self.server.status)
-        self.send_header("Content-Length", "0")
-        self.end_headers()
-
-    def log_message(self, *_):
-        pass
-
-
 @pytest.fixture
 def bad_collector():
     """A collector that can be told what to answer; at first it refuses."""
-    with serving(Collector) as server:
+    with serving(Receiver) as server:
         server.status = 400
         yield server
 
@@ -158,15 +142,13 @@ class TestArguments:
 
     def test_headers_are_sent(self, make, bad_collector, recording, monkeypatch):
         """Names in any case; they join those of the environment."""
-        seen = []
-        monkeypatch.setattr(Collector, "log_request", lambda self, *_: seen.append(dict(self.headers)))
         monkeypatch.setenv("OTEL_EXPORTER_OTLP_HEADERS", "x-env=1")
         bad_collector.status = 200
         handler = make(endpoint=bad_collector.url, headers={"Authorization": "Bearer t"})
         recording(handler, {})
         handler.close()
 
-        sent = {name.lower(): value for name, value in seen[0].items()}
+        _, sent = bad_collector.seen[0]
         assert (sent["authorization"], sent["x-env"]) == ("Bearer t", "1")
 
     @pytest.mark.parametrize(
@@ -444,7 +426,7 @@ class TestDelivery:
 
     def test_redirect_is_a_failure_that_names_the_target(self, bad_collector, recording, caplog, monkeypatch):
         """An ingress that sends http to https swallows nothing in silence."""
-        monkeypatch.setattr(Collector, "end_headers", _redirecting(Collector.end_headers))
+        monkeypatch.setattr(Receiver, "end_headers", _redirecting(Receiver.end_headers))
         bad_collector.status = 308
         handler = OTLPHandler(endpoint=bad_collector.url)
         recording(handler, {})
@@ -671,7 +653,7 @@ class TestTLS:
     def test_http(self, make, certificate, recording, settings, client, monkeypatch):
         """Whatever bundle of authorities requests would take from its own variable."""
         monkeypatch.setenv("REQUESTS_CA_BUNDLE", certificate.key)
-        with serving(Collector, tls_context(certificate, client=client)) as server:
+        with serving(Receiver, tls_context(certificate, client=client)) as server:
             server.status = 200
             handler = make(endpoint=server.url, **settings(client=client))
             recording(handler, {})
