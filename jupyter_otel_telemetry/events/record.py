@@ -139,22 +139,30 @@ class EventRecord(logging.LogRecord):
             self.uid = make_ulid(self.recorded_ms)
         return self.uid
 
-    def _event_attributes(self) -> dict[str, Any]:
-        """Make the attributes, once, so that every handler sends the same id."""
+    def property_attributes(self) -> dict[str, Any]:
+        """Return the attributes of the properties; nobody may change them."""
         if self._attributes is None:
-            event_type = self.event_type
-            attributes: dict[str, Any] = {}
-            add_attributes(attributes, self.event, event_type)
-            attributes[RECORD_UID] = self.made_uid()
-            # Last, since at its limit the SDK drops the oldest.
-            attributes[SCHEMA_ID] = event_type.id
-            attributes[SCHEMA_VERSION] = event_type.version_text
-            self._attributes = attributes
+            self._attributes = {}
+            add_attributes(self._attributes, self.event, self.event_type)
         return self._attributes
+
+    def _event_attributes(self) -> dict[str, Any]:
+        return {
+            **self.property_attributes(),
+            RECORD_UID: self.made_uid(),
+            # Last, since at its limit the SDK drops the oldest.
+            SCHEMA_ID: self.event_type.id,
+            SCHEMA_VERSION: self.event_type.version_text,
+        }
+
+    @property
+    def is_as_made(self) -> bool:
+        """Whether nobody, such as a logging filter, has added or changed an attribute."""
+        return not self._has_all_fields and len(_fields_of(self)) in _OWN_FIELDS_COUNTS
 
     def otlp_attributes(self) -> dict[str, Any]:
         """Return the attributes to send, those that logging filters added included."""
-        if not self._has_all_fields and len(_fields_of(self)) in _OWN_FIELDS_COUNTS:  # nobody added anything
+        if self.is_as_made:
             return self._event_attributes()
         attributes = {name: value for name, value in vars(self).items() if name not in LOG_RECORD_NAMES}
         del attributes["otel.event.name"]

@@ -7,7 +7,15 @@ from typing import TYPE_CHECKING, Any
 from opentelemetry.proto.logs.v1.logs_pb2 import LogRecord
 
 from jupyter_otel_telemetry.otlp.entries import Entry
-from jupyter_otel_telemetry.otlp.wire import encode_log_record, encode_pairs, encode_text, length_delimited
+from jupyter_otel_telemetry.otlp.wire import (
+    encode_attributes,
+    encode_event_name,
+    encode_log_record,
+    encode_pairs,
+    encode_severity,
+    encode_text,
+    length_delimited,
+)
 
 if TYPE_CHECKING:
     from opentelemetry.sdk._logs import ReadableLogRecord, ReadWriteLogRecord
@@ -22,13 +30,12 @@ def encode_record(read_write: ReadWriteLogRecord | ReadableLogRecord) -> bytes:
     record = read_write.log_record
     number: Any = record.severity_number or 0
     return encode_log_record(
-        time_ns=record.timestamp or 0,
-        observed_time_ns=record.observed_timestamp or 0,
-        severity_number=getattr(number, "value", number),
-        severity_text=record.severity_text or "",
-        body=record.body,
-        attributes=record.attributes or {},
-        event_name=record.event_name or "",
+        record.timestamp or 0,
+        record.observed_timestamp or 0,
+        encode_severity(getattr(number, "value", number), record.severity_text or ""),
+        record.body,
+        encode_attributes(record.attributes or {}),
+        encode_event_name(record.event_name or ""),
         dropped_attributes=read_write.dropped_attributes,
         flags=int(record.trace_flags or 0),
         trace_id=record.trace_id or 0,

@@ -7,17 +7,30 @@ stand in the order of their numbers, as protobuf writes them, and defaults are l
 from __future__ import annotations
 
 import struct
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from functools import lru_cache
 from typing import Any, Final
 
 from jupyter_otel_telemetry.jsondata import INT64_MAX, INT64_MIN, clean_text, int_text, object_text
 
-__all__ = ["encode_attributes", "encode_log_record", "encode_pairs", "encode_text", "length_delimited", "varint"]
+__all__ = [
+    "encode_attributes",
+    "encode_event_name",
+    "encode_log_record",
+    "encode_pairs",
+    "encode_severity",
+    "encode_text",
+    "length_delimited",
+    "varint",
+]
 
 _MAX_DEPTH: Final = 30
 """Receivers stop reading at about a hundred nested protobuf messages, three of which each level takes."""
-_MAX_CACHED_KEY: Final = 100
+_MAX_KEPT: Final = 100
+"""Length from which the key of an attribute is not kept."""
+_MAX_KEYS: Final = 4096
+_MAX_READY: Final = 450
+"""Size up to which keys and texts have their lengths in the tables below."""
 
 _TIME, _OBSERVED_TIME = b"\x09", b"\x59"
 _SEVERITY_NUMBER, _SEVERITY_TEXT, _BODY, _ATTRIBUTE = b"\x10", b"\x1a", b"\x2a", b"\x32"
@@ -28,6 +41,10 @@ _TRUE, _FALSE = b"\x10\x01", b"\x10\x00"
 
 
 def _long_varint(number: int) -> bytes:
+    if 0x80 <= number < 0x4000:
+        return bytes((number & 0x7F | 0x80, number >> 7))
+    if 0x4000 <= number < 0x200000:  # up to here without a loop, for the numbers of records
+        return bytes((number & 0x7F | 0x80, number >> 7 & 0x7F | 0x80, number >> 14))
     number &= 2**64 - 1
     encoded = bytearray()
     while number > 0x7F:  # seven bits a byte
@@ -73,12 +90,22 @@ def _key(name: Any) -> bytes:
     return encode_text(b"\x0a", name) + b"\x12"
 
 
-_cached_key = lru_cache(maxsize=4096)(_key)
+_keys: Final[dict[str, bytes]] = {}
+
+
+def _kept_key(name: Any) -> bytes:
+    """Encode a key, and keep it ready unless it is long: an untrusted one may be as long as a request."""
+    key = _key(name)
+    if type(name) is str and len(name) < _MAX_KEPT:
+        if len(_keys) >= _MAX_KEYS:
+            _keys.clear()
+        _keys[name] = key
+    return key
 
 
 def _pair(name: Any, value: Any, depth: int) -> bytes:
     """Encode a `KeyValue`."""
-    key = _cached_key(name) if type(name) is str and len(name) < _MAX_CACHED_KEY else _key(name)
+    key = _keys.get(name) or _kept_key(name)
     return key + length_delimited(b"", _value(value, depth))
 
 
@@ -92,13 +119,14 @@ def encode_attributes(attributes: Mapping[Any, Any]) -> list[bytes]:
     parts: list[bytes] = []
     for name, value in attributes.items():
         kind = type(value)
-        if type(name) is not str or len(name) > _MAX_CACHED_KEY:
+        key = _keys.get(name) or _kept_key(name)
+        if len(key) > _MAX_READY:
             parts.append(length_delimited(_ATTRIBUTE, _pair(name, value, _MAX_DEPTH)))
-        elif kind is str and len(value) < _MAX_CACHED_KEY and value.isascii():  # nearly all are
-            key, length = _cached_key(name), _TEXTS[len(value)]
+        elif kind is str and len(value) < _MAX_READY and value.isascii():  # nearly all are
+            length = _TEXTS[len(value)]
             parts += (_ATTRIBUTES[len(key) + len(length) + len(value)], key, length, value.encode())
         elif kind is int and 0 <= value < _TABLE_SIZE:
-            key, number = _cached_key(name), _INTEGERS[value]
+            number = _INTEGERS[value]
             parts += (_ATTRIBUTES[len(key) + len(number)], key, number)
         else:
             parts.append(length_delimited(_ATTRIBUTE, _pair(name, value, _MAX_DEPTH)))
@@ -137,24 +165,25 @@ def encode_text(tag: bytes, text: Any) -> bytes:
 
 
 @lru_cache(maxsize=256)
-def _severity(number: int, text: str) -> bytes:
+def encode_severity(number: int, text: str) -> bytes:
+    """Encode a severity, number 0 if unknown: https://opentelemetry.io/docs/specs/otel/logs/data-model/#severity-fields."""
     return (_SEVERITY_NUMBER + varint(number) if number else b"") + encode_text(_SEVERITY_TEXT, text)
 
 
 @lru_cache(maxsize=1024)
-def _event_name(name: str) -> bytes:
+def encode_event_name(name: str) -> bytes:
+    """Encode an event name, empty for a record that is not an event."""
     return encode_text(_EVENT_NAME, name)
 
 
-def encode_log_record(  # noqa: PLR0913 - the fields of a LogRecord
-    *,
+def encode_log_record(  # noqa: PLR0913, PLR0917 - the fields of a LogRecord; named, they cost time
     time_ns: int,
     observed_time_ns: int,
-    severity_number: int,
-    severity_text: str,
+    severity: bytes,
     body: Any,
-    attributes: Mapping[Any, Any],
-    event_name: str,
+    attributes: Iterable[bytes],
+    event_name: bytes,
+    *,
     dropped_attributes: int = 0,
     flags: int = 0,
     trace_id: int = 0,
@@ -164,19 +193,17 @@ def encode_log_record(  # noqa: PLR0913 - the fields of a LogRecord
 
     Args:
         time_ns, observed_time_ns: nanoseconds since 1970 UTC, 0 if unknown.
-        severity_number, severity_text: https://opentelemetry.io/docs/specs/otel/logs/data-model/#severity-fields.
+        severity, attributes, event_name: encoded by the functions above.
         body: any value, or None for no body.
-        attributes: any values by name.
-        event_name: empty for a record that is not an event.
         dropped_attributes: number of attributes that a limit has removed.
         flags, trace_id, span_id: of the active span, 0 without one.
 
     """
     parts = [_TIME + _uint64(time_ns)] if time_ns else []
-    parts.append(_severity(severity_number, severity_text))
+    parts.append(severity)
     if body is not None:
         parts.append(length_delimited(_BODY, _value(body, _MAX_DEPTH)))
-    parts += encode_attributes(attributes)
+    parts += attributes
     if dropped_attributes:
         parts.append(_DROPPED + varint(dropped_attributes))
     if flags:
@@ -187,5 +214,5 @@ def encode_log_record(  # noqa: PLR0913 - the fields of a LogRecord
         parts.append(_SPAN_ID + span_id.to_bytes(8, "big"))
     if observed_time_ns:
         parts.append(_OBSERVED_TIME + _uint64(observed_time_ns))
-    parts.append(_event_name(event_name))
+    parts.append(event_name)
     return b"".join(parts)

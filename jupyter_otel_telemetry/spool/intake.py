@@ -113,6 +113,14 @@ class Intake:
         log_deferred()
 
     def _write(self, entry: Entry) -> Position:
+        own = self._own
+        if own is not None and not self._is_closed and own.writer.has_room_for(entry):
+            try:
+                own.append(entry)
+            except OSError:
+                pass  # the segment is as before, and the longer way finds out
+            else:
+                return own.writer.end
         return making_way(self.folder, lambda: self._write_once(entry))
 
     def _write_once(self, entry: Entry) -> Position:

@@ -98,14 +98,12 @@ class SpoolLogRecordProcessor(LogRecordProcessor):
             record_counters().dropped.add(1, {DROP_REASON: "encoding"})
             self._trouble.failed(encode_record, ": a record that cannot be encoded is lost")
             return
-        self._append(entry)
+        self._store.append(entry)
+        self._sender.wake()
 
     def append(self, resource: Resource | None, scope: InstrumentationScope | None, record: bytes) -> None:
         """Write a serialised `LogRecord` to the spool, as `on_emit` does."""
-        self._append(self._encoder.entry_of(resource, scope, record))
-
-    def _append(self, entry: Entry) -> None:
-        self._store.append(entry)
+        self._store.append(self._encoder.entry_of(resource, scope, record))
         self._sender.wake()
 
     def force_flush(self, timeout_millis: int = 30_000) -> bool:

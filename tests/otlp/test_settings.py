@@ -518,10 +518,12 @@ class TestSurroundings:
     def test_proxy_that_is_given_is_used_over_grpc(self):
         """As a tunnel."""
         with serving(Tunnel) as proxy, serving_grpc() as receiver:
-            endpoint = f"http://localhost:{receiver.port}"
-            assert sent(protocol="grpc", endpoint=endpoint, proxy=proxy.url).verdict == Verdict.ACCEPTED
+            options = {"protocol": "grpc", "endpoint": f"http://localhost:{receiver.port}", "proxy": proxy.url}
+            # On a busy machine a connection may fail, as it may for a sender, which then tries again.
+            verdicts = (sent(**options).verdict for _ in range(5))
+            assert next(verdict for verdict in verdicts if verdict != Verdict.RETRYABLE) == Verdict.ACCEPTED
 
-            assert [path for path, _ in proxy.seen] == [f"localhost:{receiver.port}"]
+            assert {path for path, _ in proxy.seen} == {f"localhost:{receiver.port}"}
 
 
 class TestHeaderFiles:

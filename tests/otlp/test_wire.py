@@ -17,7 +17,12 @@ from jupyter_otel_telemetry import EventLog, OTLPHandler
 from jupyter_otel_telemetry.events.record import EventRecord
 from jupyter_otel_telemetry.export.resource import program_resource
 from jupyter_otel_telemetry.otlp.encoding import encode_resource, encode_scope
-from jupyter_otel_telemetry.otlp.wire import encode_log_record
+from jupyter_otel_telemetry.otlp.wire import (
+    encode_attributes,
+    encode_event_name,
+    encode_log_record,
+    encode_severity,
+)
 from jupyter_otel_telemetry.schemas.schema import parse_schema
 from jupyter_otel_telemetry.spool.inspection import waiting
 from jupyter_otel_telemetry.spool.journal import Journal
@@ -80,13 +85,11 @@ class TestEncodeLogRecord:
             event_name=name,
         )
         encoded = encode_log_record(
-            time_ns=times[0],
-            observed_time_ns=times[1],
-            severity_number=severity[0],
-            severity_text=severity[1],
-            body=body,
-            attributes=attributes,
-            event_name=name,
+            *times,
+            encode_severity(*severity),
+            body,
+            encode_attributes(attributes),
+            encode_event_name(name),
             dropped_attributes=numbers[0],
             flags=numbers[1],
             trace_id=ids[0],
