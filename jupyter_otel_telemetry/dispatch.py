@@ -8,13 +8,13 @@ from typing import TYPE_CHECKING
 
 from jupyter_otel_telemetry.events.formatters import JSONLinesFormatter, LineFormatter, is_utf8
 from jupyter_otel_telemetry.events.record import EventRecord
+from jupyter_otel_telemetry.failure_log import is_failure
 from jupyter_otel_telemetry.handlers import final_handler
-from jupyter_otel_telemetry.trouble import is_failure
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-    from jupyter_otel_telemetry.trouble import TroubleLog
+    from jupyter_otel_telemetry.failure_log import FailureLog
 
 __all__ = ["Dispatcher"]
 
@@ -23,12 +23,12 @@ class Dispatcher:
     """Handles a record as a `logging.Logger` does, but stands in no registry, and goes on when a handler raises.
 
     Args:
-        trouble: is told of handlers that raise.
+        failure_log: is told of handlers that raise.
 
     """
 
-    def __init__(self, trouble: TroubleLog) -> None:
-        self._trouble = trouble
+    def __init__(self, failure_log: FailureLog) -> None:
+        self._failure_log = failure_log
         self.handlers: list[logging.Handler] = []
 
     def set_handlers(self, handlers: Iterable[logging.Handler]) -> None:
@@ -50,10 +50,10 @@ class Dispatcher:
             except BaseException as error:
                 if not is_failure(error):
                     raise
-                self._trouble.failed(handler, ", and an event did not get through")
+                self._failure_log.failed(handler, ", and an event did not get through")
             else:
-                if self._trouble.failing:
-                    self._trouble.worked(handler)
+                if self._failure_log.failing:
+                    self._failure_log.worked(handler)
 
 
 def _give_default_formatter(handler: logging.Handler) -> None:

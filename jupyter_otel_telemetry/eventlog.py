@@ -15,6 +15,7 @@ from traitlets.config.loader import DeferredConfig, LazyConfigValue
 from jupyter_otel_telemetry.dispatch import Dispatcher
 from jupyter_otel_telemetry.errors import PolicyError
 from jupyter_otel_telemetry.events.record import EventRecord
+from jupyter_otel_telemetry.failure_log import FailureLog, log_safely
 from jupyter_otel_telemetry.handlers import final_handler
 from jupyter_otel_telemetry.hooks import Listener, Listeners, Modifier, ModifierFailed, Modifiers
 from jupyter_otel_telemetry.hostlog import use_host_log
@@ -30,7 +31,6 @@ from jupyter_otel_telemetry.schemas.folders import register_files
 from jupyter_otel_telemetry.schemas.registry import RegisteredSchemas, SchemaRegistry
 from jupyter_otel_telemetry.times import datetime_to_ns
 from jupyter_otel_telemetry.traits import AllowedSchemasTrait, Handlers, SecretText
-from jupyter_otel_telemetry.trouble import TroubleLog, log_trouble
 
 if TYPE_CHECKING:
     import os
@@ -130,13 +130,13 @@ class EventLog(LoggingConfigurable):
 
     def __init__(self, **kwargs: Any) -> None:
         self._lock = threading.RLock()  # guards the building of handlers; a signal handler may record meanwhile
-        self._trouble = trouble = TroubleLog(lambda: self.log)
-        self._dispatcher = Dispatcher(trouble)
+        self._failure_log = failure_log = FailureLog(lambda: self.log)
+        self._dispatcher = Dispatcher(failure_log)
         self._registry = SchemaRegistry(self._approve)
         self._policy: Policy | None = None
         self._unchecked_ids: set[str] = set()
-        self._modifiers = Modifiers(trouble)
-        self._listeners = Listeners(trouble)
+        self._modifiers = Modifiers(failure_log)
+        self._listeners = Listeners(failure_log)
         self._invalid_numbers = itertools.count(1)
         self._counters, self._attributes = event_counters(), SchemaAttributes()
         self._handler_list: list[Any] = []
@@ -187,9 +187,11 @@ class EventLog(LoggingConfigurable):
                 self._use_handlers(items, handlers)
             except Exception as error:  # whatever it is, it is not the fault of who records an event
                 self._used_items = items  # else the next event would try the same again
-                self._trouble.failed(_CHANGED_HANDLERS, f", and the earlier handlers stay: {error}", traceback=False)
+                self._failure_log.failed(
+                    _CHANGED_HANDLERS, f", and the earlier handlers stay: {error}", traceback=False
+                )
             else:
-                self._trouble.worked(_CHANGED_HANDLERS)
+                self._failure_log.worked(_CHANGED_HANDLERS)
 
     @validate("handlers", "allowed_schemas", "pseudonym_key", "pseudonym_key_file")
     def _check_privacy(self, proposal: Bunch) -> Any:
@@ -372,7 +374,7 @@ class EventLog(LoggingConfigurable):
             if policy is None:
                 return None
         if policy.entry_for(schema_id) is None:
-            self._counters.withheld.add(1, self._attributes.of(self._registry.current, schema_id, version))
+            self._counters.withheld.add(1, self._attributes.find(self._registry.current, schema_id, version))
             return None
         if self._handler_list != self._used_items:
             self._use_changed_handlers()
@@ -382,7 +384,7 @@ class EventLog(LoggingConfigurable):
         thread = get_ident()
         depth = _depths.get(thread, 0)
         if depth >= _MAX_NESTING:
-            self._trouble.failed(_NESTED_EVENT, f": {depth} events are nested already", traceback=False)
+            self._failure_log.failed(_NESTED_EVENT, f": {depth} events are nested already", traceback=False)
             return None
         _depths[thread] = depth + 1
         try:
@@ -402,7 +404,7 @@ class EventLog(LoggingConfigurable):
         except ModifierFailed:
             return None
         except Exception as error:
-            self._counters.invalid.add(1, self._attributes.of(self._registry.current, schema_id, version))
+            self._counters.invalid.add(1, self._attributes.find(self._registry.current, schema_id, version))
             if self.on_invalid == "raise":
                 raise
             self._log_invalid(error)
@@ -445,9 +447,9 @@ class EventLog(LoggingConfigurable):
         try:
             self._policy = policy = self._checked_policy()
         except PolicyError as error:
-            self._trouble.failed(_CHANGED_POLICY, f", and nothing is recorded: {error}", traceback=False)
+            self._failure_log.failed(_CHANGED_POLICY, f", and nothing is recorded: {error}", traceback=False)
             return None
-        self._trouble.worked(_CHANGED_POLICY)
+        self._failure_log.worked(_CHANGED_POLICY)
         return policy
 
     def _checked(
@@ -469,7 +471,7 @@ class EventLog(LoggingConfigurable):
     def _log_invalid(self, error: Exception) -> None:
         reason = getattr(error, "message", None) or str(error)
         text = "invalid event, number %d, is not recorded: %s"
-        log_trouble(lambda: self.log, logging.WARNING, text, next(self._invalid_numbers), reason)
+        log_safely(lambda: self.log, logging.WARNING, text, next(self._invalid_numbers), reason)
 
 
 def _check(

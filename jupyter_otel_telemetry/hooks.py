@@ -9,12 +9,12 @@ from collections.abc import Awaitable, Callable, Mapping
 from contextlib import closing
 from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
+from jupyter_otel_telemetry.failure_log import is_failure
 from jupyter_otel_telemetry.jsondata import copy_again
-from jupyter_otel_telemetry.trouble import is_failure
 
 if TYPE_CHECKING:
+    from jupyter_otel_telemetry.failure_log import FailureLog
     from jupyter_otel_telemetry.schemas.schema import Schema
-    from jupyter_otel_telemetry.trouble import TroubleLog
 
 __all__ = ["Listener", "Listeners", "Modifier", "ModifierFailed", "Modifiers"]
 
@@ -34,8 +34,8 @@ class ModifierFailed(Exception):
 class _Hooks(Generic[F]):
     """Functions for events of one schema or (None) of all, in the order they were added."""
 
-    def __init__(self, trouble: TroubleLog) -> None:
-        self._trouble = trouble
+    def __init__(self, failure_log: FailureLog) -> None:
+        self._failure_log = failure_log
         self._lock = threading.RLock()  # a signal handler may add and remove, too
         self.functions: tuple[tuple[F, str | None], ...] = ()
 
@@ -76,17 +76,17 @@ class Modifiers(_Hooks[Modifier]):
                 problem = f" with {type(error).__name__}, so that an event was not recorded"
                 event = None  # type: ignore[assignment]
             if not isinstance(event, Mapping):
-                self._trouble.failed(fn, problem, traceback=False)
+                self._failure_log.failed(fn, problem, traceback=False)
                 raise ModifierFailed
-            self._trouble.worked(fn)
+            self._failure_log.worked(fn)
         return event
 
 
 class Listeners(_Hooks[Listener]):
     """Hear of events after they were recorded."""
 
-    def __init__(self, trouble: TroubleLog) -> None:
-        super().__init__(trouble)
+    def __init__(self, failure_log: FailureLog) -> None:
+        super().__init__(failure_log)
         self._tasks: set[asyncio.Task[None]] = set()
 
     def tell(self, schema: Schema, event: dict[str, Any]) -> None:
@@ -99,9 +99,9 @@ class Listeners(_Hooks[Listener]):
             except BaseException as error:
                 if not is_failure(error):
                     raise
-                self._trouble.failed(fn, "")
+                self._failure_log.failed(fn, "")
             else:
-                self._trouble.worked(fn)
+                self._failure_log.worked(fn)
 
     def _has_started(self, fn: Listener, result: Awaitable[object]) -> bool:
         """Await the result of an async listener: in a task of the running loop (True), or now if none runs."""
@@ -120,9 +120,9 @@ class Listeners(_Hooks[Listener]):
         try:
             await result
         except Exception:  # but not CancelledError: somebody has cancelled this task
-            self._trouble.failed(fn, "")
+            self._failure_log.failed(fn, "")
         else:
-            self._trouble.worked(fn)
+            self._failure_log.worked(fn)
 
 
 def _check_arguments(fn: Callable[..., Any]) -> None:

@@ -132,7 +132,7 @@ class SchemaAttributes:
         self._schemas: object = None
         self._known: dict[tuple[Any, Any], Mapping[str, str] | None] = {}
 
-    def of(self, schemas: Schemas, schema_id: Any, version: Any) -> Mapping[str, str] | None:
+    def find(self, schemas: Schemas, schema_id: Any, version: Any) -> Mapping[str, str] | None:
         """Return the attributes of a registered schema, else None, whatever was given."""
         if self._schemas is not schemas:
             self._schemas, self._known = schemas, {}

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 import os
 import shutil
 import signal
@@ -15,7 +14,8 @@ from pathlib import Path
 import pytest
 from builders import ID, absent, free_port, make_certificate, schema
 
-from jupyter_otel_telemetry import EventLog, OTLPHandler
+from jupyter_otel_telemetry import EventLog
+from jupyter_otel_telemetry.export import lifecycle
 from jupyter_otel_telemetry.jsondata import clean_text
 from jupyter_otel_telemetry.otlp.receiver import OTLPReceiver
 
@@ -26,11 +26,12 @@ if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
 
 @pytest.fixture(autouse=True)
 def _no_handler_outlives_its_test():
-    """Close the handlers that a test left open: collected as garbage later, they would log during another test."""
+    """End the pipelines that a test left open: with their handlers collected later, they would log in another test."""
     yield
-    for handler in [reference() for reference in logging._handlerList]:
-        if isinstance(handler, OTLPHandler):
-            handler.close()
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(lifecycle, "FLUSH_TIMEOUT_S", 0.5)
+        for pipeline in list(lifecycle._pipelines._open):
+            pipeline.end()
 
 
 @pytest.fixture

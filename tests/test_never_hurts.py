@@ -14,8 +14,8 @@ from opentelemetry.sdk.metrics import MeterProvider
 from opentelemetry.sdk.metrics.export import InMemoryMetricReader
 
 from jupyter_otel_telemetry import EventLog, OTLPHandler, metrics
+from jupyter_otel_telemetry.failure_log import FailureLog
 from jupyter_otel_telemetry.testing import EventSink
-from jupyter_otel_telemetry.trouble import TroubleLog
 
 PRIVATE = {"withheld_properties": ["action"]}
 OTHER = {"withheld_properties": ["count"]}
@@ -382,7 +382,7 @@ class TestTroubleLog:
 
     @pytest.fixture
     def trouble(self, clock):
-        return TroubleLog(lambda: logging.getLogger("trouble"), lambda: clock[0])
+        return FailureLog(lambda: logging.getLogger("trouble"), lambda: clock[0])
 
     def test_reminds_every_hour_with_count_and_age(self, trouble, clock, caplog):
         """An outage of a day is 24 lines, not one and not a million."""

@@ -16,12 +16,13 @@ from opentelemetry.instrumentation.utils import suppress_instrumentation
 from opentelemetry.sdk._logs.export import BatchLogRecordProcessor, LogRecordExporter, LogRecordExportResult
 
 from jupyter_otel_telemetry.export.lifecycle import FLUSH_TIMEOUT_S
+from jupyter_otel_telemetry.export.sdk_internals import QUEUE_LOGGER
+from jupyter_otel_telemetry.failure_log import FailureLog
 from jupyter_otel_telemetry.forks import after_fork_in_child
 from jupyter_otel_telemetry.metrics import DROP_REASON, ERROR_TYPE, record_counters
-from jupyter_otel_telemetry.otlp.courier import Backoff, Courier, Trial
+from jupyter_otel_telemetry.otlp.batch_sender import Backoff, BatchSender, Trial
 from jupyter_otel_telemetry.otlp.encoding import Encoder
 from jupyter_otel_telemetry.otlp.entries import MAX_BATCH_BYTES
-from jupyter_otel_telemetry.trouble import TroubleLog
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -47,7 +48,7 @@ _FRAMES_OF_LOGGING: Final = 12
 """Number of frames in which the SDK's `on_emit` is found where it logs."""
 
 _logger = logging.getLogger(__name__)
-_sdk_logger = logging.getLogger("opentelemetry.sdk._shared_internal")
+_sdk_logger = logging.getLogger(QUEUE_LOGGER)
 
 
 class Delivery(LogRecordExporter):
@@ -67,7 +68,7 @@ class Delivery(LogRecordExporter):
     """
 
     def __init__(self, transport: Transport, destination: str, queue_size: int) -> None:
-        self._courier = Courier(transport, self._note_rejected, self._note_accepted)
+        self._batch_sender = BatchSender(transport, self._note_rejected, self._note_accepted)
         self._destination = destination
         self._queue_size = queue_size
         self._deadline_s = math.inf
@@ -85,7 +86,7 @@ class Delivery(LogRecordExporter):
         self._lost_at_settling = 0
         self._trial = Trial()
         self._encoder = Encoder()
-        self._trouble = TroubleLog(lambda: _logger)
+        self._failure_log = FailureLog(lambda: _logger)
 
     @property
     def emitted(self) -> int:
@@ -158,16 +159,16 @@ class Delivery(LogRecordExporter):
         backoff = Backoff()
         began_s = time.monotonic()
         while entries and time.monotonic() < self._deadline_s:
-            outcome = self._courier.deliver(entries, self._trial)
+            outcome = self._batch_sender.deliver(entries, self._trial)
             del entries[: outcome.done]
             if not outcome.is_failure:
                 backoff.reset()
                 began_s = time.monotonic()
-                self._trouble.worked(self, f"; log records lost so far: {sum(self._lost.values())}")
+                self._failure_log.worked(self, f"; log records lost so far: {sum(self._lost.values())}")
                 continue
             self._count_overflow(queued=self._queue_size)
             problem = f": {outcome.answer}; {self._waiting()}"
-            self._trouble.failed(self, problem, kind=outcome.answer.status, traceback=False)
+            self._failure_log.failed(self, problem, kind=outcome.answer.status, traceback=False)
             if self._is_given_up(entries, outcome.answer, time.monotonic() - began_s):
                 self._note_rejected(entries, outcome.answer, len(entries))
                 return
@@ -242,7 +243,7 @@ class Delivery(LogRecordExporter):
     def shutdown(self) -> None:
         """Close the connections, and log how many records are lost."""
         self.conclude(queued=0)
-        self._courier.close()
+        self._batch_sender.close()
 
     def conclude(self, *, queued: int | None = None) -> None:
         """Count the records that are neither accepted nor lost yet as lost, and log how many are, by reason.

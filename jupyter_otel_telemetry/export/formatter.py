@@ -19,6 +19,7 @@ from jupyter_otel_telemetry.events.record import EventRecord
 from jupyter_otel_telemetry.export.mapping import numbered, otel_record
 from jupyter_otel_telemetry.export.pipeline import record_limits
 from jupyter_otel_telemetry.export.resource import process_resource, program_resource
+from jupyter_otel_telemetry.export.sdk_internals import translated
 from jupyter_otel_telemetry.forks import after_fork_in_child
 from jupyter_otel_telemetry.jsondata import json_bytes, object_text
 from jupyter_otel_telemetry.names import SCOPE_NAME
@@ -92,8 +93,8 @@ class _Translator(LoggingHandler):
 
     def translate(self, record: logging.LogRecord) -> LogRecord:
         try:
-            return self._translate(record)
+            return translated(self, record)
         except Exception:  # arguments that do not fit the message, or an object whose text cannot be made
             plain = copy.copy(record)
             plain.msg, plain.args = object_text(record.msg), ()
-            return self._translate(plain)
+            return translated(self, plain)

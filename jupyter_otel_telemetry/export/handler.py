@@ -20,11 +20,11 @@ from jupyter_otel_telemetry.export import pipeline
 from jupyter_otel_telemetry.export.admission import Admission
 from jupyter_otel_telemetry.export.lifecycle import (
     FLUSH_TIMEOUT_S,
+    call_within,
     end_when_unused,
     flush_at_exit,
     in_background,
     logging_closes_handlers,
-    within,
 )
 from jupyter_otel_telemetry.export.mapping import encoded_record, numbered, otel_record
 from jupyter_otel_telemetry.export.startup import (
@@ -33,6 +33,7 @@ from jupyter_otel_telemetry.export.startup import (
     warn_of_personal_data,
     warn_of_unknown_schemas,
 )
+from jupyter_otel_telemetry.failure_log import FailureLog
 from jupyter_otel_telemetry.forks import after_fork_in_child
 from jupyter_otel_telemetry.hostlog import use_host_log
 from jupyter_otel_telemetry.names import SCOPE_NAME
@@ -41,7 +42,6 @@ from jupyter_otel_telemetry.otlp.settings import ExporterOptions, switched_off
 from jupyter_otel_telemetry.privacy.policy import Policy, policies_of
 from jupyter_otel_telemetry.privacy.pseudonyms import find_pseudonym_key
 from jupyter_otel_telemetry.schemas.annotations import LOG_RECORD_NAMES
-from jupyter_otel_telemetry.trouble import TroubleLog
 
 if TYPE_CHECKING:
     import os
@@ -130,7 +130,7 @@ class OTLPHandler(LoggingHandler):
         self._flushed = 0
         self._number_from_one()
         after_fork_in_child(self, OTLPHandler._number_from_one)
-        self._trouble = TroubleLog(lambda: _logger)
+        self._failure_log = FailureLog(lambda: _logger)
         self._admission = Admission(self.policy, events_only=events_only)
         self._announced: set[bool] = set()
         self.destination = "a logger provider of this program"
@@ -250,7 +250,7 @@ class OTLPHandler(LoggingHandler):
             elif admitted is not None and is_instrumentation_enabled():  # else it is an exporter that logs
                 # It ends the loop where something below logs to this handler.
                 super().emit(numbered(admitted, next(self._numbers)))
-            self._trouble.worked(self)
+            self._failure_log.worked(self)
         except Exception:  # the caller's work must go on
             self.handleError(record)
 
@@ -264,7 +264,7 @@ class OTLPHandler(LoggingHandler):
 
     def handleError(self, record: logging.LogRecord) -> None:
         """Log, once until it works again, that a record could not be handed over, without its content."""
-        self._trouble.failed(self, f": a record of logger {record.name} could not be handed to OpenTelemetry")
+        self._failure_log.failed(self, f": a record of logger {record.name} could not be handed to OpenTelemetry")
 
     def flush(self) -> None:
         """Wait until the receiver has accepted all emitted records, at most ten seconds.
@@ -292,7 +292,7 @@ class OTLPHandler(LoggingHandler):
         if self._spool is not None:
             return self._spool.flush(timeout_s, give_up=False)
         target = self._flushed = self._delivery.emitted if self._delivery is not None else 0
-        is_flushed = bool(within(timeout_s, lambda: self._flush_provider(timeout_s)))
+        is_flushed = bool(call_within(timeout_s, lambda: self._flush_provider(timeout_s)))
         if self._delivery is None:
             return is_flushed
         return self._delivery.settle(target, is_worked_off=is_flushed)
@@ -303,9 +303,9 @@ class OTLPHandler(LoggingHandler):
         try:
             is_flushed = force_flush is None or bool(force_flush(int(timeout_s * 1000)))
         except Exception:  # of somebody's processor
-            self._trouble.failed(self._provider, ", and is not flushed")
+            self._failure_log.failed(self._provider, ", and is not flushed")
             return False
-        self._trouble.worked(self._provider)
+        self._failure_log.worked(self._provider)
         return is_flushed
 
     def close(self) -> None:

@@ -16,8 +16,8 @@ from multiprocessing import util as multiprocessing_util
 from queue import SimpleQueue
 from typing import TYPE_CHECKING, Any, Final
 
+from jupyter_otel_telemetry.failure_log import log_safely
 from jupyter_otel_telemetry.failures import failure_text
-from jupyter_otel_telemetry.trouble import log_trouble
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -29,11 +29,11 @@ if TYPE_CHECKING:
 
 __all__ = [
     "FLUSH_TIMEOUT_S",
+    "call_within",
     "end_when_unused",
     "flush_at_exit",
     "in_background",
     "logging_closes_handlers",
-    "within",
 ]
 
 FLUSH_TIMEOUT_S: Final = 10.0
@@ -77,7 +77,7 @@ class _Pipeline:
                     self._provider.shutdown()
                 except Exception as error:  # a processor that somebody added may raise anything
                     text = "an export pipeline did not end properly: %s"
-                    log_trouble(lambda: _logger, logging.ERROR, text, failure_text(error))
+                    log_safely(lambda: _logger, logging.ERROR, text, failure_text(error))
 
 
 class _Pipelines:
@@ -231,7 +231,7 @@ def in_background(function: Callable[[], object]) -> None:
     _start(function)
 
 
-def within(timeout_s: float, function: Callable[[], Any]) -> Any:
+def call_within(timeout_s: float, function: Callable[[], Any]) -> Any:
     """Call a function and return its result, or None after `timeout_s` seconds."""
     results: list[Any] = []
     _start(lambda: results.append(function()))(timeout_s)

@@ -10,6 +10,7 @@ from opentelemetry.sdk._logs import LoggerProvider, LogRecordLimits
 from jupyter_otel_telemetry.export.batching import batching
 from jupyter_otel_telemetry.export.delivery import CountingProcessor, Delivery
 from jupyter_otel_telemetry.export.resource import check_resource, process_resource, program_resource
+from jupyter_otel_telemetry.export.sdk_internals import update_resource
 from jupyter_otel_telemetry.forks import after_fork_in_child
 from jupyter_otel_telemetry.otlp.transport import build_transport
 
@@ -76,7 +77,7 @@ def check_options(spool: Any, service_name: Any, resource: Any) -> None:
 
     check_resource(service_name, resource)
     if spool is not None:
-        SpoolOptions.of(spool)
+        SpoolOptions.from_argument(spool)
 
 
 def _provider(service_name: str | None, resource: Resource | Mapping[str, Any] | None) -> LoggerProvider:
@@ -90,7 +91,7 @@ def _provider(service_name: str | None, resource: Resource | Mapping[str, Any] |
 
 def _describe_process(provider: LoggerProvider) -> None:
     """Update the resource in a forked child, as the SDK does for its own detectors."""
-    provider._update_resource(process_resource())  # noqa: SLF001 - there is no public way
+    update_resource(provider, process_resource())
 
 
 def limits_attributes() -> bool:

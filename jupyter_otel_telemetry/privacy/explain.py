@@ -11,7 +11,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
     from jupyter_otel_telemetry.privacy.policy import Policy
-    from jupyter_otel_telemetry.privacy.redaction import Step
+    from jupyter_otel_telemetry.privacy.redaction import RedactionNode
     from jupyter_otel_telemetry.schemas.flags import Location
     from jupyter_otel_telemetry.schemas.registry import CompiledSchema, Schemas
 
@@ -77,7 +77,7 @@ def _explained(compiled: CompiledSchema, destination: Destination) -> dict[str, 
     schema = compiled.schema
     explanation = _explanation(schema.key, destination)
     root = compiled.flags.root if destination.sees_flags else None
-    steps: list[tuple[str, Step]] = []
+    nodes: list[tuple[str, RedactionNode]] = []
     pseudonyms: frozenset[str] = frozenset()
     for policy in destination.policies:
         entry = policy.entry_for(schema.id)
@@ -86,12 +86,12 @@ def _explained(compiled: CompiledSchema, destination: Destination) -> dict[str, 
         explanation["because"].append(f"{policy.where}[{entry!r}]")
         redaction = policy.redaction_of(schema.id, root, pseudonyms)
         pseudonyms |= redaction.pseudonyms
-        steps.append((policy.where, redaction.root))
-    if not steps:
+        nodes.append((policy.where, redaction.root))
+    if not nodes:
         explanation["because"].append("no allowed_schemas")
-        steps.append(("", Redaction(Options(), root, lambda value: value).root))
+        nodes.append(("", Redaction(Options(), root, lambda value: value).root))
     rows = list(
-        islice(_Place("", compiled.flags.root.unwrapped, steps, frozenset(), set()).rows_below(), MAX_ROWS + 1)
+        islice(_Place("", compiled.flags.root.unwrapped, nodes, frozenset(), set()).rows_below(), MAX_ROWS + 1)
     )
     explanation["is_complete"] = len(rows) <= MAX_ROWS
     if (
@@ -115,20 +115,20 @@ class _Place(NamedTuple):
 
     path: str
     location: Location
-    steps: list[tuple[str, Step]]
+    nodes: list[tuple[str, RedactionNode]]
     above: frozenset[Any]
     told: set[Any]
 
     @property
     def key(self) -> Any:
         """The key that two places share if the same holds for both."""
-        return self.location, *(step for _, step in self.steps)
+        return self.location, *(node for _, node in self.nodes)
 
     def row(self) -> _Row:
         """Return the outcome for the values here under the strictest policy."""
-        where, step = max(self.steps, key=lambda pair: _STRENGTH.index(pair[1].outcome))  # the first of equals
-        is_one_of_several = len(self.steps) > 1 and step.outcome is not Outcome.RECORDED
-        return _Row(self.path, step.outcome, f"{step.reason} ({where})" if is_one_of_several else step.reason)
+        where, node = max(self.nodes, key=lambda pair: _STRENGTH.index(pair[1].outcome))  # the first of equals
+        is_one_of_several = len(self.nodes) > 1 and node.outcome is not Outcome.RECORDED
+        return _Row(self.path, node.outcome, f"{node.reason} ({where})" if is_one_of_several else node.reason)
 
     def rows(self) -> Iterator[_Row]:
         """Yield the rows of this place, and of all below."""
@@ -142,7 +142,7 @@ class _Place(NamedTuple):
         if self.key in self.above or (self.path, self.key) in self.told:
             return
         self.told.add((self.path, self.key))
-        if not any(step.is_final for _, step in self.steps):
+        if not any(node.is_final for _, node in self.nodes):
             yield from self.rows_below()
 
     def rows_below(self) -> Iterator[_Row]:
@@ -154,8 +154,8 @@ class _Place(NamedTuple):
             for index, item in enumerate(location.items):
                 yield from self._item(index, item)
         if location.may_lack_brackets:
-            steps = [(where, step.unwrapped) for where, step in self.steps]
-            yield from _Place(self.path, location.unwrapped, steps, self.above | {self.key}, self.told).rows()
+            nodes = [(where, node.unwrapped) for where, node in self.nodes]
+            yield from _Place(self.path, location.unwrapped, nodes, self.above | {self.key}, self.told).rows()
 
     def _rows_of_properties(self) -> Iterator[_Row]:
         location = self.location
@@ -172,22 +172,22 @@ class _Place(NamedTuple):
             yield from self._unnamed("*", location.other(), None).rows()
 
     def _property(self, name: str, location: Location) -> _Place:
-        steps = [(where, step.of_property(name)) for where, step in self.steps]
-        return self._below(name, location, steps)
+        nodes = [(where, node.of_property(name)) for where, node in self.nodes]
+        return self._below(name, location, nodes)
 
     def _unnamed(self, shown: str, location: Location, pattern: str | None) -> _Place:
-        steps = [(where, step.unnamed(pattern)) for where, step in self.steps]
-        return self._below(shown, location, steps)
+        nodes = [(where, node.unnamed(pattern)) for where, node in self.nodes]
+        return self._below(shown, location, nodes)
 
-    def _below(self, name: str, location: Location, steps: list[tuple[str, Step]]) -> _Place:
+    def _below(self, name: str, location: Location, nodes: list[tuple[str, RedactionNode]]) -> _Place:
         path = f"{self.path}.{name}" if self.path else name
-        return _Place(path, location, steps, self.above | {self.key}, self.told)
+        return _Place(path, location, nodes, self.above | {self.key}, self.told)
 
     def _item(self, index: int, location: Location) -> Iterator[_Row]:
         """Yield the row of an item if it says more than that of the array, and the rows below it, as of the array."""
         is_last = index == len(self.location.items) - 1
-        steps = [(where, step.of_item(index)) for where, step in self.steps]
-        item = _Place(self.path, location, steps, self.above | {self.key}, self.told)
+        nodes = [(where, node.of_item(index)) for where, node in self.nodes]
+        item = _Place(self.path, location, nodes, self.above | {self.key}, self.told)
         row = item.row()
         shown = f"{self.path}[{'' if is_last else index}]"
         if row.outcome is not self.row().outcome and (shown, row.outcome) not in self.told:
@@ -200,6 +200,6 @@ class _Place(NamedTuple):
 
     def _undescribed_paths(self) -> Iterator[str]:
         """Yield properties that options name and the schema allows here without a name."""
-        for path in dict.fromkeys(path for _, step in self.steps for path in step.paths):
+        for path in dict.fromkeys(path for _, node in self.nodes for path in node.paths):
             if not any(path == name or path.startswith(f"{name}.") for name in self.location.names):
                 yield path

@@ -10,13 +10,13 @@ from enum import Enum
 from functools import cached_property
 from typing import TYPE_CHECKING, Any, Final
 
+from jupyter_otel_telemetry.failure_log import log_safely
 from jupyter_otel_telemetry.jsondata import NotJSONError, first_steps, json_copy
-from jupyter_otel_telemetry.trouble import log_trouble
 
 if TYPE_CHECKING:
     from jupyter_otel_telemetry.schemas.flags import Location
 
-__all__ = ["NO_PATHS", "Options", "Outcome", "Redaction", "Step"]
+__all__ = ["NO_PATHS", "Options", "Outcome", "Redaction", "RedactionNode"]
 
 UNRESTRICTED: Final = frozenset({"unrestricted", "category.jupyter.org/unrestricted"})
 """Categories that are always allowed."""
@@ -151,11 +151,11 @@ class Redaction:
             kept=options.pseudonymized_properties & pseudonyms,
             allowed=options.allowed_properties,
         )
-        self._steps: dict[tuple[Any, ...], Step] = {}
+        self._nodes: dict[tuple[Any, ...], RedactionNode] = {}
         location = location and location.unwrapped  # an event is not an array
         self._patterned = location if location is not None and location.flags.has_patterns else None
         self._has_warned = False
-        self.root = Step(self, location, rules, Outcome.RECORDED, NOT_FLAGGED).at(location, rules)
+        self.root = RedactionNode(self, location, rules, Outcome.RECORDED, NOT_FLAGGED).at(location, rules)
 
     def apply(self, event: dict[str, Any]) -> dict[str, Any]:
         """Return the visible part of an event: a new dict that shares unchanged values with the event."""
@@ -171,7 +171,7 @@ class Redaction:
             yield
             if location.flags.are_trials_spent and not self._has_warned:
                 self._has_warned = True
-                log_trouble(lambda: _logger, logging.WARNING, _UNDECIDED, self._schema_id)
+                log_safely(lambda: _logger, logging.WARNING, _UNDECIDED, self._schema_id)
 
     def _apply(self, event: dict[str, Any]) -> dict[str, Any]:
         try:
@@ -195,26 +195,26 @@ class Redaction:
                 checked[name] = None
         return checked
 
-    def step(self, *key: Any) -> Step:
-        """Return the step made of these arguments, one for all places of a recursive schema that are alike."""
-        found = self._steps.get(key)
+    def node(self, *key: Any) -> RedactionNode:
+        """Return the node made of these arguments, one for all places of a recursive schema that are alike."""
+        found = self._nodes.get(key)
         if found is None:
-            found = Step(self, *key)
-            if len(self._steps) < _MAX_KEPT:
-                self._steps[key] = found
+            found = RedactionNode(self, *key)
+            if len(self._nodes) < _MAX_KEPT:
+                self._nodes[key] = found
         return found
 
     def hidden_on(self, path: tuple[str | int, ...]) -> tuple[str | int, ...] | None:
         """Return the prefix of `path` that ends at the first redacted value, or None if nothing on it is redacted."""
-        step = self.root
+        node = self.root
         for end, name in enumerate(path):
-            if step.outcome is not Outcome.RECORDED:
+            if node.outcome is not Outcome.RECORDED:
                 return path[:end]
-            step = step.of_item(name) if isinstance(name, int) else step.unwrapped.of_property(name)
-        return None if step.unwrapped.outcome is Outcome.RECORDED else path
+            node = node.of_item(name) if isinstance(name, int) else node.unwrapped.of_property(name)
+        return None if node.unwrapped.outcome is Outcome.RECORDED else path
 
 
-class Step:
+class RedactionNode:
     """The outcome for the values at one place, and the way to the places below it.
 
     `reason` names the option or flag that is the cause. `is_plain`: the values are recorded as they are, with
@@ -236,36 +236,36 @@ class Step:
         self.reason = reason
         self._rules = rules.exceptions() if outcome is Outcome.WITHHELD else rules
         self._is_allowed = is_allowed
-        self._properties: dict[str, Step] = {}
-        self._others: dict[Location | None, Step] = {}
-        self._items: dict[Location | None, Step] = {}
+        self._properties: dict[str, RedactionNode] = {}
+        self._others: dict[Location | None, RedactionNode] = {}
+        self._items: dict[Location | None, RedactionNode] = {}
         self.names = dict.fromkeys([*(location.names if location else ()), *sorted(self._rules.first_names())])
         flags_matter = not (is_allowed or location is None or location.is_plain)
         self.is_plain = outcome is Outcome.RECORDED and not self._rules and not flags_matter
         self._transform = self._chosen_transform()
 
-    def of_property(self, name: str) -> Step:
-        """Return the step of a property."""
-        step = self._properties.get(name)
-        if step is None:
+    def of_property(self, name: str) -> RedactionNode:
+        """Return the node of a property."""
+        node = self._properties.get(name)
+        if node is None:
             location = self.location and self.location.of_property(name)
             if name in self.names:
-                step = self._named(name, location)
+                node = self._named(name, location)
                 if self.location is None or not self.location.flags.are_trials_spent:
-                    self._properties[name] = step
+                    self._properties[name] = node
             else:
-                step = self._kept(self._others, location, self._rules_of_items)
-        return step
+                node = self._kept(self._others, location, self._rules_of_items)
+        return node
 
-    def unnamed(self, pattern: str | None) -> Step:
-        """Return the step of properties without a name in schema or options: those that match a pattern, or none."""
+    def unnamed(self, pattern: str | None) -> RedactionNode:
+        """Return the node of properties without a name in schema or options: those that match a pattern, or none."""
         location = self.location
         if location is not None:
             location = location.other() if pattern is None else location.matching(pattern)
         return self._kept(self._others, location, self._rules_of_items)
 
-    def of_item(self, index: int) -> Step:
-        """Return the step of an item of an array; options for the array apply to each item."""
+    def of_item(self, index: int) -> RedactionNode:
+        """Return the node of an item of an array; options for the array apply to each item."""
         return self._kept(self._items, self.location and self.location.of_item(index), self._rules)
 
     @property
@@ -274,8 +274,8 @@ class Step:
         return self._rules if self.location is not None and self.location.describes_items else NO_RULES
 
     @cached_property
-    def unwrapped(self) -> Step:
-        """The step of a value that comes without the brackets of the array described here."""
+    def unwrapped(self) -> RedactionNode:
+        """The node of a value that comes without the brackets of the array described here."""
         if self.location is None or self.location.unwrapped is self.location:
             return self
         return self.at(self.location.unwrapped, self._rules)
@@ -301,9 +301,9 @@ class Step:
         known = self._properties
         shows_all = self.outcome is Outcome.RECORDED
         for name, item in value.items():
-            step = known.get(name) or self.of_property(name)
+            node = known.get(name) or self.of_property(name)
             if shows_all or self.shows_name(name):
-                transform = step._transform  # noqa: SLF001 - a call less for each property
+                transform = node._transform  # noqa: SLF001 - a call less for each property
                 result[name] = item if transform is None else transform(item)
         return result
 
@@ -311,8 +311,8 @@ class Step:
         """Tell whether a property's name may be seen: where all is withheld, only if schema or options name it."""
         return self.outcome is Outcome.RECORDED or name in self.names
 
-    def at(self, location: Location | None, rules: _Rules, *, is_allowed: bool = False) -> Step:
-        """Return the step of values that belong to those of this step."""
+    def at(self, location: Location | None, rules: _Rules, *, is_allowed: bool = False) -> RedactionNode:
+        """Return the node of values that belong to those of this node."""
         is_allowed = is_allowed or self._is_allowed
         flag = _flag(location, self._redaction.allowed_categories)
         if is_allowed:
@@ -323,15 +323,17 @@ class Step:
             outcome, reason = Outcome.WITHHELD, self.reason
         else:
             outcome, reason = Outcome.RECORDED, _why_recorded(location)
-        return self._redaction.step(location, rules, outcome, reason, is_allowed)
+        return self._redaction.node(location, rules, outcome, reason, is_allowed)
 
-    def _kept(self, steps: dict[Location | None, Step], location: Location | None, rules: _Rules) -> Step:
-        step = steps.get(location)
-        if step is None:
-            step = self.at(location, rules)
-            if len(steps) < _MAX_KEPT:
-                steps[location] = step
-        return step
+    def _kept(
+        self, nodes: dict[Location | None, RedactionNode], location: Location | None, rules: _Rules
+    ) -> RedactionNode:
+        node = nodes.get(location)
+        if node is None:
+            node = self.at(location, rules)
+            if len(nodes) < _MAX_KEPT:
+                nodes[location] = node
+        return node
 
     def _chosen_transform(self) -> Callable[[Any], Any] | None:
         if self.is_plain:
@@ -353,14 +355,14 @@ class Step:
             return self.apply_to_object(value)
         return value if self.outcome is Outcome.RECORDED else None
 
-    def _named(self, name: str, location: Location | None) -> Step:
+    def _named(self, name: str, location: Location | None) -> RedactionNode:
         rules = self._rules
         if name in rules.withheld:
-            return self._redaction.step(location, NO_RULES, Outcome.WITHHELD, "withheld_properties")
+            return self._redaction.node(location, NO_RULES, Outcome.WITHHELD, "withheld_properties")
         if name in rules.pseudonymized or name in rules.kept:
-            # The step of a value that is a pseudonym already has nothing left to do.
+            # The node of a value that is a pseudonym already has nothing left to do.
             to_do = NO_RULES if name in rules.kept else _Rules(pseudonymized=frozenset({name}))
-            return self._redaction.step(location, to_do, Outcome.PSEUDONYMIZED, "pseudonymized_properties")
+            return self._redaction.node(location, to_do, Outcome.PSEUDONYMIZED, "pseudonymized_properties")
         below = rules.below(name).joined(self._rules_of_items)
         return self.at(location, below, is_allowed=name in rules.allowed)
 

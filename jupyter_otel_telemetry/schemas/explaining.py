@@ -14,9 +14,9 @@ from typing import TYPE_CHECKING, Any, Final
 import jsonschema
 from jsonschema.exceptions import best_match
 
+from jupyter_otel_telemetry.failure_log import is_panic
 from jupyter_otel_telemetry.schemas.engine import Matcher, encodable, holds
 from jupyter_otel_telemetry.schemas.metaschema import validator_class
-from jupyter_otel_telemetry.trouble import is_panic
 
 if TYPE_CHECKING:
     from jupyter_otel_telemetry.schemas.keywords import Path

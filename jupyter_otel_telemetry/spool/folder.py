@@ -86,7 +86,7 @@ class SpoolOptions:
             raise ValueError("spool keep_acknowledged_s must be a number of seconds, 0 or more")
 
     @classmethod
-    def of(cls, spool: str | os.PathLike[str] | Mapping[str, Any] | SpoolOptions) -> SpoolOptions:
+    def from_argument(cls, spool: str | os.PathLike[str] | Mapping[str, Any] | SpoolOptions) -> SpoolOptions:
         """Return the options that a folder alone, or a mapping of them, stands for."""
         if isinstance(spool, SpoolOptions):
             return spool

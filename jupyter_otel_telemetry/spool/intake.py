@@ -6,14 +6,14 @@ import logging
 import threading
 from typing import TYPE_CHECKING, Final
 
+from jupyter_otel_telemetry.failure_log import FailureLog
 from jupyter_otel_telemetry.spool.acknowledged import making_way
 from jupyter_otel_telemetry.spool.files import LostFileError
 from jupyter_otel_telemetry.spool.limits import Limits
 from jupyter_otel_telemetry.spool.losses import Losses, SpoolFullError, consequence
-from jupyter_otel_telemetry.spool.memory import Memory
+from jupyter_otel_telemetry.spool.memory import MemoryBuffer
 from jupyter_otel_telemetry.spool.messages import DeferredLogger, log_deferred
 from jupyter_otel_telemetry.spool.own import Own, SyncError
-from jupyter_otel_telemetry.trouble import TroubleLog
 
 if TYPE_CHECKING:
     from collections import Counter
@@ -49,10 +49,10 @@ class Intake:
         self._lock = threading.RLock()
         self._is_appending = False
         self._in_hand = 0  # records that are being appended
-        self._trouble = TroubleLog(lambda: _logger)
+        self._failure_log = FailureLog(lambda: _logger)
         self._own: Own | None = None
         self._limits = Limits(self.folder)
-        self._memory = Memory()
+        self._memory = MemoryBuffer()
         self._is_synced = self.folder.options.durability == "power"
         self._is_full = self._is_closed = False
         self.appended = self.done = 0
@@ -207,7 +207,7 @@ class Intake:
         try:
             removed = self._limits.make_room({} if own is None else {own.journal.path: own.reader.position})
         except OSError as error:
-            self._trouble.failed(self._limits, f": {error}; its limits are not kept meanwhile", traceback=False)
+            self._failure_log.failed(self._limits, f": {error}; its limits are not kept meanwhile", traceback=False)
             return
         for file in removed:
             if file.segment is None:
@@ -217,7 +217,7 @@ class Intake:
             if own is not None and is_own:
                 own.reader.removed.add(file.segment)
             self._drop(file.reason, file.records, is_own=is_own)
-        self._trouble.worked(self._limits)
+        self._failure_log.worked(self._limits)
         self._is_full = self.folder.options.when_full == "refuse_new" and self._limits.is_full
 
     def _remember(self, entry: Entry) -> None:
@@ -231,7 +231,7 @@ class Intake:
                 self.done += count if is_own else 0
 
     def _report(self, problem: Exception) -> None:
-        self._trouble.failed(self.folder, consequence(problem), traceback=False)
+        self._failure_log.failed(self.folder, consequence(problem), traceback=False)
 
     def spill(self) -> None:
         """Move the records in memory to the disk, if that can be written."""
@@ -246,7 +246,7 @@ class Intake:
                 finally:
                     self._is_appending = False
         if position is not None:
-            self._trouble.worked(self.folder)
+            self._failure_log.worked(self.folder)
             if self._is_synced:
                 self._sync(position)
 

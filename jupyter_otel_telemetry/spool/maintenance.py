@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from typing import TYPE_CHECKING, Final
 
-from jupyter_otel_telemetry.otlp.courier import Backoff, Courier
+from jupyter_otel_telemetry.otlp.batch_sender import Backoff, BatchSender
 from jupyter_otel_telemetry.otlp.transport import build_transport
 from jupyter_otel_telemetry.spool import files
 from jupyter_otel_telemetry.spool.groups import Unreadable, locked
@@ -46,7 +46,7 @@ class Drain:
         self.accepted = self.refused = 0
         self._folder = folder
         self._store = Store(folder)
-        self._courier = Courier(build_transport(exporter), self._set_aside, self._accept)
+        self._batch_sender = BatchSender(build_transport(exporter), self._set_aside, self._accept)
 
     def steps(self) -> Iterator[tuple[int, Answer]]:
         """Send, batch after batch; return how many records are done with each time, and the last answer.
@@ -57,9 +57,9 @@ class Drain:
         while self._store.adopt():
             is_any_done, failure = False, None
             for source, batch in self._store.batches():
-                outcome = self._courier.deliver(batch.entries, source.trial)
+                outcome = self._batch_sender.deliver(batch.entries, source.trial)
                 if outcome.done:
-                    self._store.take(source, batch, outcome.done)
+                    self._store.commit(source, batch, outcome.done)
                     is_any_done = True
                 yield outcome.done, outcome.answer
                 if outcome.is_failure:
@@ -74,7 +74,7 @@ class Drain:
     def close(self) -> None:
         """Give unsent records back for other processes."""
         self._store.close()
-        self._courier.close()
+        self._batch_sender.close()
 
     def _accept(self, entries: Sequence[Entry], accepted: int) -> None:
         self.accepted += accepted

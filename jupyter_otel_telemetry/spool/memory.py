@@ -1,4 +1,4 @@
-"""Where records wait that the disk does not take."""
+"""Holds records while the disk accepts no writes."""
 
 from __future__ import annotations
 
@@ -6,32 +6,32 @@ from collections import deque
 from itertools import islice
 from typing import TYPE_CHECKING, Final
 
-from jupyter_otel_telemetry.otlp.courier import Trial
+from jupyter_otel_telemetry.otlp.batch_sender import Trial
 from jupyter_otel_telemetry.spool.reader import Batch
 
 if TYPE_CHECKING:
     from jupyter_otel_telemetry.otlp.entries import Entry
 
-__all__ = ["MAX_MEMORY_BYTES", "Memory"]
+__all__ = ["MAX_MEMORY_BYTES", "MemoryBuffer"]
 
 MAX_MEMORY_BYTES: Final = 16 * 1024 * 1024
-"""How much is kept before the oldest goes."""
+"""Size from which the oldest records are dropped."""
 
 
-class Memory:
-    """Where records wait that the disk does not take."""
+class MemoryBuffer:
+    """Holds records in the order of their arrival, at most `MAX_MEMORY_BYTES` of them."""
 
     def __init__(self) -> None:
         self._entries: deque[Entry] = deque()
         self._size_bytes = 0
-        self._first = 0  # number of the first one, since the oldest may go while it is on its way
+        self._first = 0  # number of the first one: the oldest may be dropped while it is being sent
         self.trial = Trial()
 
     def __len__(self) -> int:
         return len(self._entries)
 
     def append(self, entry: Entry) -> int:
-        """Add a record, and return how many had to go for it."""
+        """Add a record; return the number of older ones that were dropped for it."""
         self._entries.append(entry)
         self._size_bytes += entry.size_bytes
         dropped = 0
@@ -66,7 +66,7 @@ class Memory:
         numbers = range(self._first + 1, self._first + len(entries) + 1)
         return Batch(entries, list(numbers), 0) if entries else None
 
-    def take(self, batch: Batch) -> int:
+    def commit(self, batch: Batch) -> int:
         """Remove them; return how many were still there."""
         before = len(self._entries)
         while self._entries and self._first < batch.ends[-1]:

@@ -10,9 +10,10 @@ from weakref import WeakSet
 from opentelemetry.sdk._logs import LogRecordProcessor
 
 from jupyter_otel_telemetry.describing import is_describing
+from jupyter_otel_telemetry.failure_log import FailureLog, log_safely
 from jupyter_otel_telemetry.forks import after_fork_in_child
 from jupyter_otel_telemetry.metrics import DROP_REASON, ERROR_TYPE, observe_gauge, record_counters
-from jupyter_otel_telemetry.otlp.courier import Courier
+from jupyter_otel_telemetry.otlp.batch_sender import BatchSender
 from jupyter_otel_telemetry.otlp.encoding import Encoder, encode_record
 from jupyter_otel_telemetry.otlp.settings import ExporterOptions
 from jupyter_otel_telemetry.otlp.transport import build_transport
@@ -21,7 +22,6 @@ from jupyter_otel_telemetry.spool.limits import Limits
 from jupyter_otel_telemetry.spool.rejected import reason_of
 from jupyter_otel_telemetry.spool.sender import Sender
 from jupyter_otel_telemetry.spool.store import Store
-from jupyter_otel_telemetry.trouble import TroubleLog, log_trouble
 
 if TYPE_CHECKING:
     import os
@@ -63,14 +63,16 @@ class SpoolLogRecordProcessor(LogRecordProcessor):
         exporter: ExporterOptions | None = None,
     ) -> None:
         exporter = exporter or ExporterOptions()
-        self._folder = SpoolFolder(SpoolOptions.of(spool))
+        self._folder = SpoolFolder(SpoolOptions.from_argument(spool))
         if not is_describing():
             self._folder.prepare()
             self._folder.check_locks()
         self._destination = exporter.destination()
-        self._trouble = TroubleLog(lambda: _logger)
+        self._failure_log = FailureLog(lambda: _logger)
         self._store = Store(self._folder)
-        self._sender = Sender(self._store, Courier(build_transport(exporter), self._reject, self._accept), self._tell)
+        self._sender = Sender(
+            self._store, BatchSender(build_transport(exporter), self._reject, self._accept), self._tell
+        )
         self._reset()
         after_fork_in_child(self, SpoolLogRecordProcessor._reset_in_child)
         _processors.add(self)
@@ -86,7 +88,7 @@ class SpoolLogRecordProcessor(LogRecordProcessor):
     def _reset_in_child(self) -> None:
         self._store.reset_in_child()
         self._sender.reset_in_child()
-        self._trouble = TroubleLog(lambda: _logger)
+        self._failure_log = FailureLog(lambda: _logger)
         self._reset()
 
     def on_emit(self, log_record: ReadWriteLogRecord) -> None:
@@ -96,7 +98,7 @@ class SpoolLogRecordProcessor(LogRecordProcessor):
         except Exception:  # the caller's work must go on
             self.unencodable += 1
             record_counters().dropped.add(1, {DROP_REASON: "encoding"})
-            self._trouble.failed(encode_record, ": a record that cannot be encoded is lost")
+            self._failure_log.failed(encode_record, ": a record that cannot be encoded is lost")
             return
         self._store.append(entry)
         self._sender.wake()
@@ -151,22 +153,22 @@ class SpoolLogRecordProcessor(LogRecordProcessor):
         self.refused += rejected
         record_counters().refused.add(rejected, {ERROR_TYPE: answer.status})
         if error is None:
-            self._trouble.worked(self._store)
+            self._failure_log.worked(self._store)
         else:
             text = f": {error}; rejected records stay in the queue until {self._folder.rejected} can be written"
-            self._trouble.failed(self._store, text, traceback=False)
+            self._failure_log.failed(self._store, text, traceback=False)
         if is_first:
             text = "%s rejects log records, %d to begin with (%s %s); they are stored in %s; "
             text += "further ones are counted, not logged"
             reason = (self._destination, rejected, answer.status, answer.reason, self._folder.rejected)
-            log_trouble(lambda: _logger, logging.ERROR, text, *reason)
+            log_safely(lambda: _logger, logging.ERROR, text, *reason)
 
     def _tell(self, answer: Answer | None) -> None:
         if answer is None:
-            self._trouble.worked(self)
+            self._failure_log.worked(self)
         else:
             waiting = f"log records of this process that wait in {self._folder.path}: {self._store.waiting}"
-            self._trouble.failed(self, f": {answer}; {waiting}", kind=answer.status, traceback=False)
+            self._failure_log.failed(self, f": {answer}; {waiting}", kind=answer.status, traceback=False)
 
     def depth(self) -> float:
         """Return how many records of this process wait."""

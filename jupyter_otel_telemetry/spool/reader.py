@@ -8,7 +8,7 @@ import sys
 from contextlib import suppress
 from typing import TYPE_CHECKING, Final, NamedTuple
 
-from jupyter_otel_telemetry.otlp.courier import RECORDS_IN_DOUBT, Trial
+from jupyter_otel_telemetry.otlp.batch_sender import RECORDS_IN_DOUBT, Trial
 from jupyter_otel_telemetry.otlp.entries import Entry
 from jupyter_otel_telemetry.spool import files
 from jupyter_otel_telemetry.spool.files import File
@@ -92,7 +92,7 @@ class Reader:
     def read(self, max_records: int, max_bytes: int) -> Batch | None:
         """Return the next records, at least one, whatever its size, or None if there is none.
 
-        Until `take` is called, they stay the next.
+        Until `commit` is called, they stay the next.
 
         Raises:
             OSError: the journal cannot be read now.
@@ -127,7 +127,7 @@ class Reader:
             entries += self._batch_of(found, 0, len(data), sys.maxsize, sys.maxsize).entries
         return entries
 
-    def take(self, batch: Batch) -> None:
+    def commit(self, batch: Batch) -> None:
         """Note that a batch needs to be read no more."""
         self.damaged_bytes += batch.damaged_bytes
         if batch.segment != self._position.segment:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, NamedTuple
 
-from jupyter_otel_telemetry.otlp.courier import Backoff, Courier, Trial
+from jupyter_otel_telemetry.otlp.batch_sender import Backoff, BatchSender, Trial
 from jupyter_otel_telemetry.otlp.entries import MAX_BATCH_BYTES, MAX_BATCH_RECORDS
 from jupyter_otel_telemetry.otlp.transport import build_transport
 from jupyter_otel_telemetry.spool import inspection
@@ -56,7 +56,7 @@ class Resend:
         self._folder = folder
         self._period = period
         self._rejected = RejectedFiles(folder.rejected, folder.options.segment_bytes, is_synced=True)
-        self._courier = Courier(build_transport(exporter), self._set_aside, self._accept)
+        self._batch_sender = BatchSender(build_transport(exporter), self._set_aside, self._accept)
 
     def entries(self, tell: Tell) -> Iterator[Entry]:
         """Read the records of the period, the oldest of each process first; `tell` is as in `inspection`."""
@@ -74,7 +74,7 @@ class Resend:
         entries = self.entries(lambda _: None)
         batch: list[Entry] = []
         while batch := _filled(batch, entries):
-            outcome = self._courier.deliver(batch, trial)
+            outcome = self._batch_sender.deliver(batch, trial)
             del batch[: outcome.done]
             yield outcome.done, outcome.answer
             if outcome.done:
@@ -84,7 +84,7 @@ class Resend:
 
     def close(self) -> None:
         """Close the connections."""
-        self._courier.close()
+        self._batch_sender.close()
 
     def _accept(self, _: Sequence[Entry], accepted: int) -> None:
         self.accepted += accepted

@@ -8,15 +8,15 @@ import threading
 import time
 from typing import TYPE_CHECKING, Final
 
+from jupyter_otel_telemetry.failure_log import log_safely
 from jupyter_otel_telemetry.failures import failure_text
-from jupyter_otel_telemetry.otlp.courier import Backoff
-from jupyter_otel_telemetry.trouble import log_trouble
+from jupyter_otel_telemetry.otlp.batch_sender import Backoff
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     from jupyter_otel_telemetry.otlp.answers import Answer
-    from jupyter_otel_telemetry.otlp.courier import Courier, Trial
+    from jupyter_otel_telemetry.otlp.batch_sender import BatchSender, Trial
     from jupyter_otel_telemetry.spool.reader import Batch
     from jupyter_otel_telemetry.spool.store import Source, Store
 
@@ -24,7 +24,7 @@ __all__ = ["Sender"]
 
 _LINGER_S: Final = 0.2
 """How long a record may wait for others to be sent with."""
-_TEND_S: Final = 1.0
+_MAINTENANCE_S: Final = 1.0
 """How often to look for journals of dead processes, and for records that are too old."""
 _MAX_REQUESTS: Final = 64
 """Number of requests for the parts of one batch before it is the turn of other sources."""
@@ -39,19 +39,19 @@ class Sender:
 
     Args:
         store: the records to send.
-        courier: who carries it.
+        batch_sender: sends each batch.
         told: is called with the answer to each attempt that failed, and with None after one that did not.
 
     """
 
-    def __init__(self, store: Store, courier: Courier, told: Callable[[Answer | None], None]) -> None:
+    def __init__(self, store: Store, batch_sender: BatchSender, told: Callable[[Answer | None], None]) -> None:
         # Here, since it fails where OTEL_PROPAGATORS names a package that is not there, and commands need it not;
         # not in the thread, since a fork during an import leaves the child a lock that is never released.
         from opentelemetry.instrumentation.utils import suppress_instrumentation
 
         self._suppressed = suppress_instrumentation
         self._store = store
-        self._courier = courier
+        self._batch_sender = batch_sender
         self._told = told
         self._backoff = Backoff()
         self._reset()
@@ -62,7 +62,7 @@ class Sender:
         self._is_idle = False
         self._waiters = 0
         self._attempts = self._failed_attempt = 0
-        self._tended_s = self._failed_s = self._not_before_s = self._next_s = -math.inf
+        self._maintained_s = self._failed_s = self._not_before_s = self._next_s = -math.inf
         self._deadline_s: float | None = None  # set when the end is near
         self._has_parent = False
         self._attempts_before_end = 0
@@ -125,7 +125,7 @@ class Sender:
         with self._changed:
             self._deadline_s = time.monotonic() + timeout_s
             self._attempts_before_end = self._attempts
-            self._tended_s = -math.inf
+            self._maintained_s = -math.inf
             self._changed.notify_all()
             thread = self._thread
         if thread is not None:
@@ -143,26 +143,26 @@ class Sender:
                             break
                     except Exception as error:  # records that wait are not lost, and others may be sent
                         text = "the spool cannot be sent, and is tried again: %s"
-                        log_trouble(lambda: _logger, logging.ERROR, text, failure_text(error))
+                        log_safely(lambda: _logger, logging.ERROR, text, failure_text(error))
                         if self._deadline_s is not None:
                             break
-                        self._next_s = time.monotonic() + _TEND_S
+                        self._next_s = time.monotonic() + _MAINTENANCE_S
             finally:
                 self._store.close()
-                self._courier.close()
+                self._batch_sender.close()
                 if self._deadline_s is None:
                     self._thread = None  # which nothing should bring about; the next record starts another one
                 self._notify()
 
     def _step(self) -> bool:
         """Do one step of work; tell whether more is left."""
-        if time.monotonic() - self._tended_s >= _TEND_S or self._store.wants_to_adopt:
-            self._tended_s = time.monotonic()
+        if time.monotonic() - self._maintained_s >= _MAINTENANCE_S or self._store.wants_to_adopt:
+            self._maintained_s = time.monotonic()
             # At its end, a program sends the records of its children. Children do not stay for others.
-            self._store.tend(adopt=self._deadline_s is None or not self._has_parent)
+            self._store.maintain(adopt=self._deadline_s is None or not self._has_parent)
         if (delay_s := self._delay_s()) > 0:
             with self._changed:
-                self._changed.wait(min(delay_s, _TEND_S))
+                self._changed.wait(min(delay_s, _MAINTENANCE_S))
             return True
         return self._send_round() or self._wait_for_more()
 
@@ -214,13 +214,13 @@ class Sender:
         done, failure = 0, None
         for _ in range(_MAX_REQUESTS):
             self._attempts += 1
-            outcome = self._courier.deliver(batch.entries[done:], source.trial)
+            outcome = self._batch_sender.deliver(batch.entries[done:], source.trial)
             done += outcome.done
             failure = outcome.answer if outcome.is_failure else None
             if failure is not None or done == len(batch.entries) or self._must_end():
                 break
         if done:
-            self._store.take(source, batch, done)
+            self._store.commit(source, batch, done)
         return done, failure
 
     def _note_failure(self, answer: Answer) -> None:
@@ -245,8 +245,8 @@ class Sender:
             self._is_idle = True
             # Who appends looks at `_is_idle` afterwards.
             if not self._store.waiting and self._deadline_s is None:
-                self._changed.wait(_TEND_S)
+                self._changed.wait(_MAINTENANCE_S)
             self._is_idle = False
             if self._store.waiting and not self._waiters and self._deadline_s is None:
                 self._changed.wait(_LINGER_S)
-            return self._deadline_s is None or self._store.waiting > 0 or self._tended_s == -math.inf
+            return self._deadline_s is None or self._store.waiting > 0 or self._maintained_s == -math.inf

@@ -15,7 +15,7 @@ from jupyter_otel_telemetry.spool.acknowledged import AcknowledgedFiles, making_
 from jupyter_otel_telemetry.spool.adopted import Adopted, note_damage
 from jupyter_otel_telemetry.spool.files import LostFileError, concerns_the_file
 from jupyter_otel_telemetry.spool.intake import Intake
-from jupyter_otel_telemetry.spool.memory import Memory
+from jupyter_otel_telemetry.spool.memory import MemoryBuffer
 from jupyter_otel_telemetry.spool.messages import DeferredLogger, log_deferred
 from jupyter_otel_telemetry.spool.pending import Pending
 
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
     from typing import Any
 
-    from jupyter_otel_telemetry.otlp.courier import Trial
+    from jupyter_otel_telemetry.otlp.batch_sender import Trial
     from jupyter_otel_telemetry.otlp.entries import Entry
     from jupyter_otel_telemetry.spool.reader import Batch
 
@@ -41,7 +41,7 @@ class Source(Protocol):
     def read(self, max_records: int, max_bytes: int) -> Batch | None:
         """Return the next records, at least one, or None if there is none."""
 
-    def take(self, batch: Batch) -> object:
+    def commit(self, batch: Batch) -> object:
         """Note that these are done with."""
 
 
@@ -75,13 +75,13 @@ class Store(Intake):
         """Whether there were more journals than could be taken over, and now there is room for them."""
         return self._may_adopt and self._adopted.has_more
 
-    def tend(self, *, adopt: bool) -> None:
+    def maintain(self, *, adopt: bool) -> None:
         """Do the regular work: move records from memory to the disk, look for journals of dead processes."""
         self._may_adopt = adopt
         self._renew()
         self.spill()
         if (own := self._own) is not None and own.is_failing and self._rewrite(own):
-            self._trouble.worked(self.folder)
+            self._failure_log.worked(self.folder)
         with suppress(OSError):  # which has been logged
             self._pending.store()
         self._tidy()
@@ -158,7 +158,7 @@ class Store(Intake):
 
     def _cannot_read(self, error: OSError) -> None:
         """Log that our own journal cannot be read; a segment for which that may last is left out from the next on."""
-        self._trouble.failed(self, f": {error}; its records wait, others are sent", traceback=False)
+        self._failure_log.failed(self, f": {error}; its records wait, others are sent", traceback=False)
         with self._lock, suppress(OSError):
             own = self._own
             if own is not None and not self._is_appending and concerns_the_file(error) and own.writer.end.offset:
@@ -184,16 +184,16 @@ class Store(Intake):
                 self.make_room()
             return None
 
-    def take(self, source: Source, batch: Batch, done: int) -> None:
+    def commit(self, source: Source, batch: Batch, done: int) -> None:
         """Note that the first records of a batch are done with."""
         with self._lock:
             if done < len(batch.entries):
                 batch = batch.first(done)
             own = self._own.reader if self._own is not None else None
             if source is self._memory:
-                self.done += self._memory.take(batch)
+                self.done += self._memory.commit(batch)
             else:
-                source.take(batch)
+                source.commit(batch)
                 # Some were on their way when they had to go, and were counted then.
                 if source is own and batch.segment not in own.removed:
                     self.done += len(batch.entries)
@@ -209,9 +209,9 @@ class Store(Intake):
             size_bytes = making_way(self.folder, lambda: self._acknowledged.store(entries))
         except OSError as error:
             text = f": {error}; records are delivered, but cannot be sent again later"
-            self._trouble.failed(self._acknowledged, text, traceback=False)
+            self._failure_log.failed(self._acknowledged, text, traceback=False)
             return
-        self._trouble.worked(self._acknowledged)
+        self._failure_log.worked(self._acknowledged)
         if self._limits.grow_acknowledged(size_bytes):
             self.make_room()
 
@@ -234,7 +234,7 @@ class Store(Intake):
         with self._lock:
             self._is_closed = True
             self._drop("memory", len(self._memory))
-            self._memory = Memory()
+            self._memory = MemoryBuffer()
             own, self._own = self._own, None
             if own is not None:
                 own.close()

@@ -101,5 +101,5 @@ def leave(folder, processes):
 @pytest.fixture(autouse=True)
 def fast_retries(monkeypatch):
     """Let retries come quickly; how they grow is tested for itself."""
-    monkeypatch.setattr("jupyter_otel_telemetry.otlp.courier._FIRST_DELAY_S", 0.02)
-    monkeypatch.setattr("jupyter_otel_telemetry.otlp.courier._MAX_DELAY_S", 0.1)
+    monkeypatch.setattr("jupyter_otel_telemetry.otlp.batch_sender._FIRST_DELAY_S", 0.02)
+    monkeypatch.setattr("jupyter_otel_telemetry.otlp.batch_sender._MAX_DELAY_S", 0.1)

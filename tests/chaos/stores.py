@@ -48,11 +48,11 @@ def deliver(store, rounds=1):
     """Send what a store has, as its sender does, and return the numbers."""
     found = []
     for _ in range(rounds):
-        store.tend(adopt=True)
+        store.maintain(adopt=True)
         for source, batch in store.batches():
             found += map(number_of, batch.entries)
             store.keep(batch.entries, len(batch.entries))
-            store.take(source, batch, len(batch.entries))
+            store.commit(source, batch, len(batch.entries))
     return found
 
 

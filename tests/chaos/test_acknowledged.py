@@ -29,7 +29,7 @@ def acknowledge(store):
     while batches := list(store.batches()):
         for source, batch in batches:
             store.keep(batch.entries, len(batch.entries))
-            store.take(source, batch, len(batch.entries))
+            store.commit(source, batch, len(batch.entries))
 
 
 def kept(folder):
@@ -149,13 +149,13 @@ class TestWhatIsKept:
 
     def test_is_copied_before_it_leaves_the_queue(self, http, folder, spooling, monkeypatch):
         """So there is no moment at which it is in neither."""
-        taken, kept_then = Store.take, []
+        committed, kept_then = Store.commit, []
 
-        def take(store, source, batch, done):
+        def commit(store, source, batch, done):
             kept_then.append(event_numbers(folder))
-            taken(store, source, batch, done)
+            committed(store, source, batch, done)
 
-        monkeypatch.setattr(Store, "take", take)
+        monkeypatch.setattr(Store, "commit", commit)
         log = spooling(http, keep_acknowledged_s=3600)
         log.record_event(ID, 1, {"action": "a", "count": 0})
         assert log.handlers[0].force_flush(120)
@@ -243,7 +243,7 @@ class TestLimits:
         append(store, *range(100), size=1000)
         for number in range(1000, 1300, 10):
             store.keep([entry(one, 1000) for one in range(number, number + 10)], 10)
-        store.tend(adopt=False)
+        store.maintain(adopt=False)
         found = kept(folder)
 
         assert sum(path.stat().st_size for path in folder.glob("*/**/*.seg")) <= MIN_SIZE_BYTES
@@ -340,7 +340,7 @@ class TestFullDisk:
         monkeypatch.setattr(files, "os", os)
         append(store, 2)
         acknowledge(store)
-        store.tend(adopt=False)
+        store.maintain(adopt=False)
 
         assert kept(folder) == [2]
         assert "records are delivered, but cannot be sent again later" in caplog.text

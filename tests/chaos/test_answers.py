@@ -23,7 +23,7 @@ from receivers import (
 )
 
 from jupyter_otel_telemetry.otlp.answers import Answer, Verdict, http_answer
-from jupyter_otel_telemetry.otlp.courier import Backoff
+from jupyter_otel_telemetry.otlp.batch_sender import Backoff
 from jupyter_otel_telemetry.otlp.settings import ExporterOptions
 from jupyter_otel_telemetry.otlp.transport import build_transport
 
@@ -202,8 +202,8 @@ class TestOtherProtocols:
 class TestBackoff:
     def test_grows_up_to_half_a_minute_and_begins_anew(self, monkeypatch):
         """At random, between half of it and all."""
-        monkeypatch.setattr("jupyter_otel_telemetry.otlp.courier._FIRST_DELAY_S", 0.5)
-        monkeypatch.setattr("jupyter_otel_telemetry.otlp.courier._MAX_DELAY_S", 30.0)
+        monkeypatch.setattr("jupyter_otel_telemetry.otlp.batch_sender._FIRST_DELAY_S", 0.5)
+        monkeypatch.setattr("jupyter_otel_telemetry.otlp.batch_sender._MAX_DELAY_S", 30.0)
         backoff = Backoff()
         delays_s = [backoff.next_s(Answer(Verdict.RETRYABLE)) for _ in range(40)]
         bounds_s = [min(30, 0.5 * 2**number) for number in range(40)]

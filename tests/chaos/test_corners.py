@@ -167,7 +167,7 @@ class TestFolders:
         store._own.reader.removed.add(batch.segment)
         (store._own.journal.path / "00000001.seg").unlink()
         ((source, following),) = list(store.batches())
-        store.take(source, batch, 6)
+        store.commit(source, batch, 6)
 
         assert len(following.entries) == 1
         assert len(next(store.batches())[1].entries) == 1

@@ -61,20 +61,20 @@ class Workload:
             self._count += 1
 
     def _deliver(self):
-        self._store.tend(adopt=True)
+        self._store.maintain(adopt=True)
         for source, batch in self._store.batches():
             done = self._chance.choice([len(batch.entries), 1])
             numbers = tuple(map(number_of, batch.entries[:done]))
             self._recorder.note("accepted", *numbers)
             self._store.keep(batch.entries[:done], done)
             self._recorder.note("kept", *numbers)
-            self._store.take(source, batch, done)
+            self._store.commit(source, batch, done)
 
     def _reject(self):
         for source, batch in self._store.batches():
             done = self._chance.randrange(1, len(batch.entries) + 1)
             self._store.reject(batch.entries[:done], {"rejected": done, "status": "400"})
-            self._store.take(source, batch, done)
+            self._store.commit(source, batch, done)
 
     def _requeue(self):
         requeue_rejected(self._store.folder)
@@ -110,7 +110,7 @@ def found_in(path, **options):
 def _taken(store):
     store.adopt()
     for source, batch in store.batches():
-        store.take(source, batch, len(batch.entries))
+        store.commit(source, batch, len(batch.entries))
         yield batch
 
 

@@ -148,7 +148,7 @@ class TestJournal:
         reader = Reader(journal, writer)
         writer.begin_segment()
         writer.append(Entry(b"r", b"s", b"one"))
-        reader.take(reader.read(10, 1000))
+        reader.commit(reader.read(10, 1000))
         newer = journal.path / "00000002.seg"
         newer.write_bytes(frame(RECORD, b"two")[:-1])
 
@@ -387,13 +387,13 @@ class TestOptions:
     def test_misspelt_folder_is_named(self):
         """Whatever else is there."""
         with pytest.raises(ValueError, match=r"a folder and any of durability, .*; did you mean 'folder'"):
-            SpoolOptions.of({"foldr": "x", "durability": "power"})
+            SpoolOptions.from_argument({"foldr": "x", "durability": "power"})
 
     @pytest.mark.parametrize("spool", [5, "", [], {"folder": None}])
     def test_folder_must_be_one(self, spool):
         """Whatever else it is."""
         with pytest.raises(ValueError, match="spool"):
-            SpoolOptions.of(spool)
+            SpoolOptions.from_argument(spool)
 
     def test_newer_format_is_left_alone(self, folder, spooling):
         """It is named, and nothing in it is touched."""

@@ -242,7 +242,7 @@ class TestSync:
             store.append(entry(2))
         assert caplog.text.count("until a sync works, records survive the end of the process, but may not") == 1
         assert "memory" not in caplog.text
-        store.tend(adopt=False)
+        store.maintain(adopt=False)
 
         assert not store._own.is_failing
         assert set(deliver(store, 2)) == {0, 1, 2}

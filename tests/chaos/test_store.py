@@ -153,7 +153,7 @@ class TestDescriptors:
         open_store(folder)
         (folder / "queue").rmdir()
         (tmp_path / "moved" / "queue").rename(tmp_path / "elsewhere")
-        store.tend(adopt=False)
+        store.maintain(adopt=False)
         append(store, 1)
 
         assert on_disk(folder) == [0, 1]
@@ -183,7 +183,7 @@ class TestLeftJournals:
         append(other, 0)
         die(other)
         store = open_store(folder)
-        store.tend(adopt=True)
+        store.maintain(adopt=True)
         assert len(list(store.batches())) == 1
         store.give_back()
 
@@ -205,7 +205,7 @@ class TestLeftJournals:
         while store.adopt():
             for source, batch in store.batches():
                 found += map(number_of, batch.entries)
-                store.take(source, batch, len(batch.entries))
+                store.commit(source, batch, len(batch.entries))
 
         assert found == list(range(count))
         assert len(listed) <= 2
@@ -232,7 +232,7 @@ class TestRejected:
         while store.waiting:
             for source, batch in store.batches():
                 results.append(store.reject(batch.entries, WHY | {"rejected": len(batch.entries)}))
-                store.take(source, batch, len(batch.entries))
+                store.commit(source, batch, len(batch.entries))
         return results
 
     def test_are_kept_whole(self, folder):
@@ -280,9 +280,9 @@ class TestRejected:
         assert set(on_disk(folder)) >= {0, 1}
 
         monkeypatch.setattr(files, "os", os)
-        store.tend(adopt=False)
+        store.maintain(adopt=False)
         assert _rejected(folder) == [0, 1]
-        store.tend(adopt=False)
+        store.maintain(adopt=False)
         assert on_disk(folder) == []
 
     def test_that_could_not_be_stored_outlive_the_process(self, folder, failing, monkeypatch):
@@ -413,7 +413,7 @@ class TestFolder:
         append(store, 0, 1)
         for source, batch in store.batches():
             store.reject(batch.entries[:1], WHY)
-            store.take(source, batch, 1)
+            store.commit(source, batch, 1)
         store._own.begin_segment()
 
         assert {(path.stat().st_uid, path.stat().st_gid) for path in (folder, *folder.rglob("*"))} == {(1234, 1235)}
@@ -441,7 +441,7 @@ class TestLogging:
         try:
             thread.start()
             while thread.is_alive():
-                store.tend(adopt=False)
+                store.maintain(adopt=False)
                 list(store.batches())
             assert store.dropped["full"]
         finally:

@@ -73,7 +73,7 @@ def reject(folder):
     store.adopt()
     for source, batch in store.batches():
         store.reject(batch.entries, {"rejected": len(batch.entries), "status": "400", "reason": "no"})
-        store.take(source, batch, len(batch.entries))
+        store.commit(source, batch, len(batch.entries))
     store.close()
 
 

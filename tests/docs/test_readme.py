@@ -1,4 +1,4 @@
-"""The README shows the real output: its files are written, run and compared; so are the files of the page on traits."""
+"""The README shows the real output: its files are written, run and compared, and those of the page on traits."""
 
 import json
 import re

@@ -11,7 +11,7 @@ import pytest
 ROOT = Path(__file__).parents[2]
 PAGE = (ROOT / "docs" / "howto" / "troubleshooting.md").read_text(encoding="utf-8")
 MODULES = sorted((ROOT / "jupyter_otel_telemetry").rglob("*.py"))
-TELLING = {"warning": 0, "error": 0, "failed": 1, "log_trouble": 2, "_log": 0, "_refuse": 2}
+TELLING = {"warning": 0, "error": 0, "failed": 1, "log_safely": 2, "_log": 0, "_refuse": 2}
 """Functions that log or raise, and the place of the message among their arguments."""
 ELSEWHERE = {"_RefusedError", "AttributeError", "ConnectionAbortedError"}
 """Errors for others: answers of the receiver for development, and Python's own."""

@@ -294,7 +294,7 @@ class TestHostileSchema:
             event_log.record_event(ID, 1, event)
         redaction = event_log._policy.redaction(event_log._registry.current.compiled(ID, 1).event_type)
 
-        assert len(redaction._steps) < 20
+        assert len(redaction._nodes) < 20
 
     def test_deep_event_is_followed(self, event_log):
         """To the last level that an event may have."""

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
     from jupyter_otel_telemetry.otlp.transport import Transport
 
-__all__ = ["RECORDS_IN_DOUBT", "Backoff", "Courier", "Outcome", "Trial"]
+__all__ = ["RECORDS_IN_DOUBT", "Backoff", "BatchSender", "Outcome", "Trial"]
 
 _FAILURES_BEFORE_PARTS: Final = 5
 """Consecutive failures of a batch before its parts are sent."""
@@ -69,7 +69,7 @@ class Trial:
     evidence: int = 0
     """Number of attempts at which `head` failed alone while another record was accepted."""
     accepted_before: int = 0
-    """The courier's number of accepted requests at the last failure of `head`."""
+    """The sender's number of accepted requests at the last failure of `head`."""
     not_before_s: float = -math.inf
     """Monotonic time of the next attempt, where other sources are delivered meanwhile."""
 
@@ -123,7 +123,7 @@ class Outcome(NamedTuple):
     is_failure: bool
 
 
-class Courier:
+class BatchSender:
     """Sends batches, and decides the meaning of each answer for each record.
 
     Args:

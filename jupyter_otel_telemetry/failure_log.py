@@ -15,7 +15,7 @@ from jupyter_otel_telemetry.failures import failure_text
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-__all__ = ["TroubleLog", "is_failure", "is_panic", "log_trouble"]
+__all__ = ["FailureLog", "is_failure", "is_panic", "log_safely"]
 
 REMINDER_S: Final = 3600.0
 """Interval between two reports of failures that go on."""
@@ -42,7 +42,7 @@ class Log(Protocol):
         """Log a sentence."""
 
 
-def log_trouble(log: Callable[[], Log], level: int, text: str, *arguments: object) -> None:
+def log_safely(log: Callable[[], Log], level: int, text: str, *arguments: object) -> None:
     """Log a sentence. Never raises: the program's handlers and filters may."""
     try:
         log().log(level, text, *arguments)
@@ -51,7 +51,7 @@ def log_trouble(log: Callable[[], Log], level: int, text: str, *arguments: objec
             raise
 
 
-class TroubleLog:
+class FailureLog:
     """Logs the first failure of an object, an hourly reminder while it goes on failing, and its recovery.
 
     It takes no lock: a signal handler or a finalizer may record an event, and fail, while its own thread is in here,
@@ -88,11 +88,11 @@ class TroubleLog:
             reason, _, lines = ("" if error is None or not traceback else failure_text(error)).partition("\n")
             problem = f" with {reason}{problem}" if reason else problem
             text = "%s failed%s; further failures are counted, and reported once an hour%s"
-            log_trouble(self._log, logging.ERROR, text, _name(what), problem, f"\n{lines}" if lines else "")
+            log_safely(self._log, logging.ERROR, text, _name(what), problem, f"\n{lines}" if lines else "")
         elif failing.is_due(kind, self._clock()):
             text = "%s failed%s; it has failed %s in %s"
             lasting = _duration(self._clock() - failing.since_s)
-            log_trouble(self._log, logging.ERROR, text, _name(what), problem, _times(count), lasting)
+            log_safely(self._log, logging.ERROR, text, _name(what), problem, _times(count), lasting)
 
     def worked(self, what: object, result: str = "") -> None:
         """Note a success of `what`, and log the recovery, with the result of the failures, if it failed before."""
@@ -103,7 +103,7 @@ class TroubleLog:
             return
         times, lasting = _times(next(failing.numbers) - 1), _duration(self._clock() - failing.since_s)
         text = "%s works again; it failed %s in %s%s"
-        log_trouble(self._log, logging.WARNING, text, _name(what), times, lasting, result)
+        log_safely(self._log, logging.WARNING, text, _name(what), times, lasting, result)
 
     def _find(self, what: object) -> _Failing | None:
         failing = self.failing.get(id(what))
