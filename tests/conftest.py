@@ -26,7 +26,7 @@ if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
 
 @pytest.fixture(autouse=True)
 def _no_handler_outlives_its_test():
-    """End the pipelines that a test left open: with their handlers collected later, they would log in another test."""
+    """End the pipelines that a test left open: collected as garbage later, they would log in another test."""
     yield
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(lifecycle, "FLUSH_TIMEOUT_S", 0.5)
