@@ -6,8 +6,12 @@ from jupyter_otel_telemetry import OTLPHandler
 
 c = get_config()  # noqa: F821 - traitlets puts it there
 
-# Nothing is recorded for a schema that is not listed; * stands for any text.
-c.EventLog.allowed_schemas = ["https://example.org/examples/*"]
+# Nothing is recorded for a schema that is not listed; * stands for any text. A property that its schema flags as
+# personal is recorded as null unless it is allowed here.
+c.EventLog.allowed_schemas = {
+    "https://example.org/examples/*": {},
+    "https://example.org/examples/storage-full": {"allowed_properties": ["username"]},
+}
 
 warnings_only = logging.FileHandler("warnings.jsonl", delay=True)
 warnings_only.setLevel(logging.WARNING)

@@ -8,6 +8,7 @@ from jupyter_otel_telemetry.cli.demo import demo
 from jupyter_otel_telemetry.cli.explain import explain
 from jupyter_otel_telemetry.cli.listen import listen
 from jupyter_otel_telemetry.cli.output import Commands
+from jupyter_otel_telemetry.cli.schema import schema
 from jupyter_otel_telemetry.cli.spool import spool
 from jupyter_otel_telemetry.cli.verify import verify
 
@@ -23,6 +24,8 @@ Keep them, one JSON object a line:
     jupyter otel-telemetry listen --json > events.jsonl
 Show which properties of events are recorded, and why:
     jupyter otel-telemetry explain --config jupyterhub_config.py
+Find the problems of schemas:
+    jupyter otel-telemetry schema check schemas/
 Inspect a spool, the folder in which events wait for their receiver:
     jupyter otel-telemetry spool status DIR
 Find the records that a store lacks:
@@ -42,5 +45,6 @@ def app() -> None:
 app.add_command(demo)
 app.add_command(explain)
 app.add_command(listen)
+app.add_command(schema)
 app.add_command(spool)
 app.add_command(verify)

@@ -7,21 +7,29 @@ import re
 import unicodedata
 from collections.abc import Mapping
 from difflib import get_close_matches
-from typing import Any, Final, NamedTuple
+from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 from jupyter_otel_telemetry.jsondata import json_pointer, short_repr
 from jupyter_otel_telemetry.schemas.keywords import walk
+from jupyter_otel_telemetry.schemas.problems import Problem, refuse
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
 
 __all__ = [
     "RESERVED_ATTRIBUTES",
     "PropertyNames",
     "Severity",
     "annotation",
+    "annotation_problems",
     "are_categories",
-    "check_flags",
+    "attribute_problems",
     "check_text",
+    "flag_problems",
     "property_names",
     "severity",
+    "severity_problem",
+    "text_problem",
 ]
 
 RESERVED_ATTRIBUTES = ("jupyter.", "log.record.", "otel.", "event.name", "exception.")
@@ -76,24 +84,29 @@ def check_text(text: str, name: str, most: int = MAX_NAME) -> None:
         ValueError: the text is longer than `most` characters, or holds a control character or a lone surrogate.
 
     """
+    if problem := text_problem(text, name, most):
+        raise ValueError(problem)
+
+
+def text_problem(text: str, name: str, most: int = MAX_NAME) -> str | None:
+    """Return the reason why receivers cannot take a text as a name, or None if they can; see `check_text`."""
     if len(text) > most:
-        raise ValueError(f"{name} has {len(text)} characters; at most {most} are allowed")
+        return f"{name} has {len(text)} characters; at most {most} are allowed"
     for index, character in enumerate(text):
         if unicodedata.category(character) in {"Cc", "Cs"}:
             kind = "control character" if ord(character) < 0xD800 else "lone surrogate"
-            raise ValueError(f"{name} holds a {kind}, U+{ord(character):04X}, at index {index}; remove it")
+            return f"{name} holds a {kind}, U+{ord(character):04X}, at index {index}; remove it"
+    return None
 
 
-def check_flags(document: dict[str, Any], where: str) -> None:
-    """Refuse a flag in a form that has no meaning."""
+def flag_problems(document: dict[str, Any]) -> Iterator[Problem]:
+    """Yield each flag in a form that has no meaning."""
     for path, subschema in walk(document, frozenset({"pii", "categories"})):
         if "pii" in subschema and not isinstance(subschema["pii"], bool):
-            place = f"{where} at {json_pointer(path)}"
-            raise ValueError(f"{place}: pii must be true or false, not {short_repr(subschema['pii'])}")
+            yield Problem(path, f"pii must be true or false, not {short_repr(subschema['pii'])}")
         if "categories" in subschema and not are_categories(subschema["categories"]):
-            place = f"{where} at {json_pointer(path)}"
             text = 'categories must be a list of texts, such as ["category.jupyter.org/user-identifier"]'
-            raise ValueError(f"{place}: {text}, not {short_repr(subschema['categories'])}")
+            yield Problem(path, f"{text}, not {short_repr(subschema['categories'])}")
 
 
 def are_categories(value: Any) -> bool:
@@ -103,18 +116,26 @@ def are_categories(value: Any) -> bool:
 
 def annotation(subschema: Mapping[str, Any], where: str, allowed: tuple[str, ...]) -> dict[str, Any]:
     """Return the mapping under `otel`: texts under allowed names only."""
-    otel = subschema.get("otel", {})
+    otel: dict[str, Any] = subschema.get("otel", {})
+    for text in annotation_problems(otel, allowed):
+        raise ValueError(f"{where}: {text}")
+    return otel
+
+
+def annotation_problems(otel: Any, allowed: tuple[str, ...]) -> Iterator[str]:
+    """Yield a text for each problem of the value of `otel`."""
     if not isinstance(otel, dict):
-        raise ValueError(f"{where}: otel must be a mapping, not {short_repr(otel)}")  # noqa: TRY004
+        yield f"otel must be a mapping, not {short_repr(otel)}"
+        return
     for name, value in otel.items():
         if name not in allowed:
             close = get_close_matches(name, allowed, 1)
             hint = f"did you mean {close[0]}?" if close else f"known here: {', '.join(allowed)}"
-            raise ValueError(f"{where}: unknown annotation otel.{name[:100]}; {hint}")
-        if not isinstance(value, str) or not value:
-            raise ValueError(f"{where}: otel.{name} must be a text, not {short_repr(value)}")
-        check_text(value, f"{where}: otel.{name}")
-    return otel
+            yield f"unknown annotation otel.{name[:100]}; {hint}"
+        elif not isinstance(value, str) or not value:
+            yield f"otel.{name} must be a text, not {short_repr(value)}"
+        elif problem := text_problem(value, f"otel.{name}"):
+            yield problem
 
 
 def severity(name: str, where: str) -> Severity:
@@ -124,29 +145,50 @@ def severity(name: str, where: str) -> Severity:
         ValueError: OpenTelemetry has no severity of this name.
 
     """
+    if problem := severity_problem(name):
+        raise ValueError(f"{where}: {problem}")
+    return SEVERITIES[name]
+
+
+def severity_problem(name: str) -> str | None:
+    """Return the reason why OpenTelemetry has no severity of a name, or None if it has."""
     if name in SEVERITIES:
-        return SEVERITIES[name]
+        return None
     close = {"WARNING": "WARN", "CRITICAL": "FATAL"}.get(name.upper(), name.upper())
     guess = get_close_matches(close, SEVERITIES, 1)
     hint = f"did you mean {guess[0]}?" if guess else "use TRACE, DEBUG, INFO, WARN, ERROR or FATAL"
-    raise ValueError(f"{where}: unknown otel.severity {name!r}; {hint}")
+    return f"unknown otel.severity {name!r}; {hint}"
 
 
 def property_names(document: dict[str, Any], where: str) -> PropertyNames:
-    """Read every `otel.attribute`, and refuse those that stand where they could have no effect."""
+    """Read every `otel.attribute`.
+
+    Raises:
+        ValueError: one stands where it could have no effect, or names an attribute that is invalid or taken.
+
+    """
+    refuse(attribute_problems(document), where)
+    return _names_below(document)
+
+
+def attribute_problems(document: dict[str, Any]) -> Iterator[Problem]:
+    """Yield each problem of the annotations `otel` below the root."""
     names = _AttributeNames()
     for path, subschema in walk(document, frozenset({"otel"})):
         if not path or "otel" not in subschema:
             continue
-        place = f"{where} at {json_pointer(path)}"
         if any(keyword != "properties" for keyword in path[::2]):
-            raise ValueError(f"{place}: otel has no effect here; only properties, also nested ones, can have it")
-        name = annotation(subschema, place, ("attribute",)).get("attribute")
-        if name is not None:
-            if problem := names.problem_of(name):
-                raise ValueError(f"{place}: otel.attribute {name!r} {problem}")
+            yield Problem(path, "otel has no effect here; only properties, also nested ones, can have it")
+            continue
+        problems = list(annotation_problems(subschema["otel"], ("attribute",)))
+        yield from (Problem(path, text) for text in problems)
+        if problems or "attribute" not in subschema["otel"]:
+            continue
+        name = subschema["otel"]["attribute"]
+        if problem := names.problem_of(name):
+            yield Problem(path, f"otel.attribute {name!r} {problem}")
+        else:
             names.take(name, json_pointer(path))
-    return _names_below(document)
 
 
 def _names_below(subschema: Any) -> PropertyNames:

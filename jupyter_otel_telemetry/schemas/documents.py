@@ -11,7 +11,7 @@ from jupyter_otel_telemetry.schemas import yaml12
 from jupyter_otel_telemetry.schemas.keywords import MAX_DEPTH, depth
 from jupyter_otel_telemetry.schemas.yaml12 import DocumentError
 
-__all__ = ["MAX_SOURCE_BYTES", "TOO_LARGE", "parse"]
+__all__ = ["MAX_SOURCE_BYTES", "TOO_LARGE", "decoded", "parse"]
 
 MAX_SOURCE_BYTES: Final = 1024 * 1024
 TOO_LARGE: Final = f"larger than {MAX_SOURCE_BYTES // 1024} KiB"
@@ -28,7 +28,7 @@ def parse(content: str | bytes, source: str) -> Mapping[str, Any]:
         SchemaSourceError: the content is too large, or not one such document.
 
     """
-    text = _decoded(content, source)
+    text = decoded(content, source)
     try:
         document = _parsed(text)
     except DocumentError as error:
@@ -38,7 +38,8 @@ def parse(content: str | bytes, source: str) -> Mapping[str, Any]:
     return document
 
 
-def _decoded(content: str | bytes, source: str) -> str:
+def decoded(content: str | bytes, source: str) -> str:
+    """Return the text of a document; raise a SchemaSourceError if it is too large, empty or not UTF-8."""
     if len(content) > MAX_SOURCE_BYTES:
         raise SchemaSourceError(source, TOO_LARGE)
     try:

@@ -20,7 +20,7 @@ from jupyter_otel_telemetry.schemas.documents import MAX_SOURCE_BYTES, TOO_LARGE
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-__all__ = ["read_url"]
+__all__ = ["download", "read_url"]
 
 DOWNLOAD_TIMEOUT_S: Final = 10.0
 
@@ -37,6 +37,11 @@ def read_url(url: str, sha256: str | None = None) -> Mapping[str, Any]:
             larger than 1 MiB, or may be incomplete; the digest differs; or the content is not a schema.
 
     """
+    return parse(download(url, sha256), mask_url(url))
+
+
+def download(url: str, sha256: str | None = None) -> bytes:
+    """Return the content of a URL, whole and of the digest that was given; raise as `read_url`."""
     shown = mask_url(url)
     problem = _refusal(url)
     if problem:
@@ -47,7 +52,7 @@ def read_url(url: str, sha256: str | None = None) -> Mapping[str, Any]:
             shown,
             f"the SHA-256 is {hashlib.sha256(content).hexdigest()}, not the one given; is it the right version?",
         )
-    return parse(content, shown)
+    return content
 
 
 def _refusal(url: str) -> str | None:

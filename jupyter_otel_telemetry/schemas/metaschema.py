@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from jupyter_otel_telemetry.jsondata import json_bytes, json_pointer, short_repr
 from jupyter_otel_telemetry.schemas.keywords import walk
+from jupyter_otel_telemetry.schemas.problems import Problem
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -19,7 +20,7 @@ if TYPE_CHECKING:
 
     from jupyter_otel_telemetry.schemas.keywords import Path
 
-__all__ = ["DEFAULT_DIALECT", "check_against_metaschema", "validator_class"]
+__all__ = ["DEFAULT_DIALECT", "check_against_metaschema", "metaschema_problems", "validator_class"]
 
 DEFAULT_DIALECT: Final = "http://json-schema.org/draft-07/schema#"
 
@@ -80,13 +81,14 @@ def check_against_metaschema(document: dict[str, Any], where: str) -> None:
             raise _invalid(  # one line; the original, in the cause, shows the whole metaschema
                 where,
                 error.absolute_path,
-                _problem(error),
+                _problem(error, list(error.absolute_path)),
                 validator=error.validator,
                 validator_value=error.validator_value,
                 schema=error.schema,
                 schema_path=error.absolute_schema_path,
             ) from error
-    _check_patterns(document, where)
+    for problem in _pattern_problems(document):
+        raise _invalid(where, problem.path, problem.text)
 
 
 def _encodable(document: dict[str, Any], where: str) -> Any:
@@ -110,7 +112,7 @@ def _explained(cls: Any, fast: Any, document: dict[str, Any]) -> jsonschema.Sche
     """Return the first error of an invalid schema, or None if jsonschema, the reference, finds it valid."""
     import jsonschema  # see _known_dialects
 
-    if len(json_bytes(document)) <= _MAX_EXPLAINED_BYTES:
+    if _is_small(document):
         try:
             error = next(cls(cls.META_SCHEMA).iter_errors(document), None)
         except RecursionError:
@@ -126,11 +128,11 @@ def _explained(cls: Any, fast: Any, document: dict[str, Any]) -> jsonschema.Sche
     )
 
 
-def _problem(error: jsonschema.SchemaError) -> str:
-    instance, path = error.instance, list(error.absolute_path)
+def _problem(error: Any, path: list[str | int]) -> str:
+    instance = error.instance
     names = instance if isinstance(instance, list) else [instance]
     unknown = [name for name in names if isinstance(name, str) and name not in _TYPES]
-    if path[-1:] == ["type"] and unknown and error.validator in {"anyOf", "enum"}:
+    if path[-1:] == ["type"] and unknown and getattr(error, "validator", "anyOf") in {"anyOf", "enum"}:
         close = get_close_matches(unknown[0].lower(), _TYPES, 1)
         hint = f"did you mean {close[0]!r}? " if close else ""
         return f"{unknown[0][:100]!r} is not a type; {hint}the types are {', '.join(_TYPES)}"
@@ -145,7 +147,28 @@ def _invalid(where: str, path: Any, problem: str, **details: Any) -> jsonschema.
     return jsonschema.SchemaError(message, path=path, **details)
 
 
-def _check_patterns(document: dict[str, Any], where: str) -> None:
+def metaschema_problems(document: dict[str, Any]) -> Iterator[Problem]:
+    """Yield every place in which a schema is not a valid JSON Schema of its draft.
+
+    Raises:
+        ValueError: `$schema` names an unknown draft, or the schema holds an integer that Python cannot print.
+
+    """
+    cls: Any = validator_class(document)
+    checked = _encodable(document, "the schema")
+    if not (fast := _fast_validator(cls)).is_valid(checked):
+        errors = cls(cls.META_SCHEMA).iter_errors(checked) if _is_small(checked) else fast.iter_errors(checked)
+        for error in errors:
+            place = error.absolute_path if hasattr(error, "absolute_path") else error.instance_path
+            yield Problem(tuple(place), _problem(error, list(place)))
+    yield from _pattern_problems(document)
+
+
+def _is_small(document: dict[str, Any]) -> bool:
+    return len(json_bytes(document)) <= _MAX_EXPLAINED_BYTES
+
+
+def _pattern_problems(document: dict[str, Any]) -> Iterator[Problem]:
     length = 0
     known: set[str] = set()
     for path, pattern in _patterns(document):
@@ -154,13 +177,12 @@ def _check_patterns(document: dict[str, Any], where: str) -> None:
         known.add(pattern)
         length += len(pattern)
         if len(pattern) > _MAX_PATTERN:
-            raise _invalid(
-                where, path[:-1], f"a pattern of {len(pattern)} characters; at most {_MAX_PATTERN} are allowed"
-            )
-        if length > _MAX_PATTERNS:
-            raise _invalid(where, (), f"its patterns have more than {_MAX_PATTERNS} characters together")
-        if problem := _pattern_problem(pattern):
-            raise _invalid(where, path, f"{pattern[:200]!r} is not a regular expression: {problem}")
+            yield Problem(path[:-1], f"a pattern of {len(pattern)} characters; at most {_MAX_PATTERN} are allowed")
+        elif length > _MAX_PATTERNS:
+            yield Problem((), f"its patterns have more than {_MAX_PATTERNS} characters together")
+            return
+        elif problem := _pattern_problem(pattern):
+            yield Problem(path, f"{pattern[:200]!r} is not a regular expression: {problem}")
 
 
 def _patterns(document: dict[str, Any]) -> Iterator[tuple[Path, str]]:

@@ -15,14 +15,15 @@ from jupyter_otel_telemetry.schemas.annotations import (
     PropertyNames,
     Severity,
     annotation,
-    check_flags,
     check_text,
+    flag_problems,
     property_names,
     severity,
 )
 from jupyter_otel_telemetry.schemas.keywords import MAX_DEPTH, depth
 from jupyter_otel_telemetry.schemas.metaschema import check_against_metaschema
-from jupyter_otel_telemetry.schemas.spelling import check_spelling
+from jupyter_otel_telemetry.schemas.problems import refuse
+from jupyter_otel_telemetry.schemas.spelling import spelling_problems
 
 if TYPE_CHECKING:
     from jupyter_otel_telemetry.schemas.flags import SchemaFlags
@@ -118,8 +119,8 @@ def parse_schema(schema: Any) -> Schema:
     schema_id, version = _schema_id(document), _version(document)
     where = f"schema {schema_id!r} version {version}"
     _check_property_names(document, where)
-    check_flags(document, where)
-    check_spelling(document, where)
+    refuse(flag_problems(document), where)
+    refuse(spelling_problems(document), where)
     otel = annotation(document, where, ("event_name", "severity"))
     return Schema(
         id=schema_id,

@@ -12,7 +12,7 @@ from jupyter_otel_telemetry.schemas.documents import MAX_SOURCE_BYTES, parse
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-__all__ = ["SUFFIXES", "file_name", "find_files", "read_file"]
+__all__ = ["SUFFIXES", "file_name", "find_files", "read_content", "read_file"]
 
 SUFFIXES: Final = (".json", ".yaml", ".yml")
 
@@ -32,7 +32,13 @@ def read_file(path_or_file: str | os.PathLike[str] | IO[str] | IO[bytes]) -> Map
         TypeError: the argument is neither path nor file.
 
     """
+    return parse(read_content(path_or_file), file_name(path_or_file))
+
+
+def read_content(path_or_file: str | os.PathLike[str] | IO[str] | IO[bytes]) -> str | bytes:
+    """Return the content of a path or an open file, up to just beyond the limit; raise as `read_file`."""
     name = file_name(path_or_file)
+    content: str | bytes
     try:
         if isinstance(path_or_file, (str, os.PathLike)):
             with Path(path_or_file).open("rb") as file:
@@ -45,7 +51,7 @@ def read_file(path_or_file: str | os.PathLike[str] | IO[str] | IO[bytes]) -> Map
         raise SchemaSourceError(name, (error.strerror or str(error)).lower()) from error
     except ValueError as error:  # a path that holds NUL, a closed file, text in another encoding
         raise SchemaSourceError(name, str(error)) from error
-    return parse(content, name)
+    return content
 
 
 def _content(file: IO[Any]) -> Any:

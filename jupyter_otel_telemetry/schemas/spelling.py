@@ -19,18 +19,19 @@ import re
 import unicodedata
 from bisect import bisect_left
 from functools import lru_cache
-from typing import TYPE_CHECKING, Any, Final, NoReturn
+from typing import TYPE_CHECKING, Any, Final
 from urllib.parse import unquote
 
 from jupyter_otel_telemetry.jsondata import json_pointer
 from jupyter_otel_telemetry.schemas.keywords import DATA, HOLD_LIST, HOLD_MAPPING, HOLD_SCHEMA, REFERENCES, walk
+from jupyter_otel_telemetry.schemas.problems import Problem
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterator
 
     from jupyter_otel_telemetry.schemas.keywords import Path
 
-__all__ = ["check_spelling"]
+__all__ = ["ANNOTATIONS", "is_one_edit_away", "spelling_problems"]
 
 ANNOTATIONS: Final = ("pii", "categories", "otel")
 _HOLDERS: Final = tuple(sorted(HOLD_SCHEMA | HOLD_LIST | HOLD_MAPPING))
@@ -43,30 +44,28 @@ _LOOK_ALIKE: Final = str.maketrans("АаСсЕеІіОоРрЅѕТтΑαΕεΙι
 """Cyrillic and Greek letters that look like those of the annotations, and the dotless i."""
 
 
-def check_spelling(document: dict[str, Any], where: str) -> None:
-    """Refuse an annotation, or a near-miss of one, that would have no effect.
-
-    Raises:
-        ValueError: there is one; the message names its place, and the keyword that was meant.
-
-    """
+def spelling_problems(document: dict[str, Any]) -> Iterator[Problem]:
+    """Yield each annotation, or near-miss of one, that would have no effect, and the keyword that was meant."""
     targets: list[str] | None = None
     for path, subschema in walk(document):
         for keyword, value in subschema.items():
             place = (*path, keyword)
             if keyword in HOLD_MAPPING:
-                _check_names(value, place, where)
+                yield from _name_problems(value, place)
             if not _is_unknown(keyword, value):
                 continue
             if meant := _meant_annotation(keyword, value):
-                _refuse(where, place, f"did you mean {meant}? Written like this, it has no effect")
+                yield Problem(place, f"did you mean {meant}? Written like this, it has no effect")
+                continue
             if isinstance(value, str) and "#" in value and _nearly(keyword, ("$ref",)):
-                _refuse(where, place, "did you mean $ref? Written like this, it has no effect")
+                yield Problem(place, "did you mean $ref? Written like this, it has no effect")
+                continue
             lost = _lost_below(keyword, value)
             if lost and targets is None:
                 targets = _pointers(document)
             if lost and not _leads_into(place, targets or []):
-                _refuse(where, (*place, *lost), f"{lost[-1]} has no effect below {keyword[:60]!r}{_remedy(keyword)}")
+                text = f"{lost[-1]} has no effect below {keyword[:60]!r}{_remedy(keyword)}"
+                yield Problem((*place, *lost), text)
 
 
 def _lost_below(keyword: str, value: Any) -> Path | None:
@@ -87,14 +86,14 @@ def _is_unknown(keyword: str, value: Any) -> bool:
     return keyword not in _HOLDERS
 
 
-def _check_names(names: Any, path: Path, where: str) -> None:
-    """Refuse an annotation where names of properties, patterns or definitions stand."""
+def _name_problems(names: Any, path: Path) -> Iterator[Problem]:
+    """Yield each annotation that stands where names of properties, patterns or definitions do."""
     for name, value in names.items() if isinstance(names, dict) else ():
         meant = _forms(name)[0] if len(name) <= _LONGEST else ""
         is_flag = isinstance(value, bool) and (meant in ("pii", "categories") or _is_about_pii(name))
         if is_flag or (meant == "otel" and _is_otel(value)):
             text = f"{name} is an annotation, and here the name of a property; move it into a property's own schema"
-            _refuse(where, (*path, name), f"{text}, or write {{}} if events have a property of this name")
+            yield Problem((*path, name), f"{text}, or write {{}} if events have a property of this name")
 
 
 def _is_otel(value: Any) -> bool:
@@ -194,7 +193,7 @@ def _nearly(key: str, words: tuple[str, ...]) -> str | None:
         return same
     if words == ("$ref",) and not key.startswith("$"):  # as href does not
         return None
-    near = (word for word, one, other in forms if _is_one_edit_away(plain, one) or _is_one_edit_away(stem, other))
+    near = (word for word, one, other in forms if is_one_edit_away(plain, one) or is_one_edit_away(stem, other))
     return next(near, None)
 
 
@@ -219,14 +218,10 @@ def _forms(word: str) -> tuple[str, str]:
     return plain, plain[:-3] + "y" if plain.endswith("ies") else plain.removesuffix("s")
 
 
-def _is_one_edit_away(one: str, other: str) -> bool:
+def is_one_edit_away(one: str, other: str) -> bool:
     """Tell whether two words are equal, or become so by inserting, removing, changing or swapping letters once."""
     if abs(len(one) - len(other)) > 1:
         return False
     start = next((i for i, (a, b) in enumerate(zip(one, other, strict=False)) if a != b), min(len(one), len(other)))
     a, b = one[start:], other[start:]
     return a[1:] == b[1:] or a[1:] == b or a == b[1:] or (a[:2] == b[:2][::-1] and a[2:] == b[2:])
-
-
-def _refuse(where: str, path: Path, problem: str) -> NoReturn:
-    raise ValueError(f"{where} at {json_pointer(path)}: {problem}")

@@ -9,7 +9,7 @@ import jupyter_otel_telemetry
 
 PACKAGE = "jupyter_otel_telemetry"
 ROOT = Path(jupyter_otel_telemetry.__file__).parent
-FLOORS = ("ground", "otlp", "schemas", "events", "privacy", "spool", "export", "door", "top")
+FLOORS = ("ground", "otlp", "schemas", "events", "privacy", "spool", "export", "workshop", "door", "top")
 FRONT = dict.fromkeys(("eventlog", "hooks", "traits", "dispatch"), "door")
 FRONT |= dict.fromkeys(("cli", "integrations", "testing"), "top")
 EXCEPTIONS = {("metrics", "schemas.schema")}

@@ -10,6 +10,8 @@ from pathlib import Path
 import pytest
 from traitlets.config import JSONFileConfigLoader, PyFileConfigLoader
 
+from jupyter_otel_telemetry.workshop import check_schemas
+
 EXAMPLES = Path(__file__).parents[2] / "examples"
 SCHEMAS = sorted(path for path in (EXAMPLES / "schemas").iterdir() if path.is_file())
 CONFIGS = ["jupyter_otel_config.py", "jupyter_otel_config.json"]
@@ -55,7 +57,12 @@ class TestSchemas:
         [(schema_id, version)] = event_log.schemas
         event_log.record_event(schema_id, version, EVENTS[path.name])
 
-        assert event_sink.events == [EVENTS[path.name]]
+        personal = dict.fromkeys({"username", "submitter"} & EVENTS[path.name].keys())
+        assert event_sink.events == [EVENTS[path.name] | personal]
+
+    def test_check_has_no_finding(self):
+        """Examples are copied."""
+        assert check_schemas([EXAMPLES / "schemas", *EXAMPLES.rglob("greeting.yaml")]) == []
 
 
 class TestRecord:
