@@ -4,18 +4,21 @@ from __future__ import annotations
 
 import sys
 from collections import Counter
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Any, Final, NoReturn
 
 import click
 
 from jupyter_otel_telemetry.cli.output import Commands, json_text, printable
 from jupyter_otel_telemetry.errors import SchemaSourceError
-from jupyter_otel_telemetry.workshop import Level, check_schemas
+from jupyter_otel_telemetry.workshop import Level, Verdict, check_schemas
+from jupyter_otel_telemetry.workshop.compat import compare_pair
+from jupyter_otel_telemetry.workshop.versions import pairs, read_commit, read_path
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterator
 
-    from jupyter_otel_telemetry.workshop import Finding
+    from jupyter_otel_telemetry.workshop import Comparison, Finding
+    from jupyter_otel_telemetry.workshop.versions import Pair, SchemaSet
 
 __all__ = ["schema"]
 
@@ -32,6 +35,24 @@ those of the installed JupyterHub and Jupyter Server. A comment `# noqa: RULE` i
 
 An error is a schema that cannot be registered, or does not mean what it says; a warning, one that should be better.
 Exit code: 0 without errors (with --strict, without findings), 1 with errors, 2 if nothing could be checked.
+"""
+
+
+_COMPAT_HELP = """\
+Tell whether a new version of a schema breaks those who write its events, or those who read them.
+
+\b
+    jupyter otel-telemetry schema compat v1.yaml v2.yaml
+    jupyter otel-telemetry schema compat released/schemas schemas
+    jupyter otel-telemetry schema compat --against v1.4.0 schemas
+
+Compares two files, two folders, or files and folders with a commit of git. A schema is compared with the version of
+the same $id before it. A breaking change comes with an event that one version accepts and the other refuses.
+
+By default, those who write events record described properties only, and those who read them ignore others, so that an
+optional property may be added. With --strict, only the sets of valid events count.
+
+Exit code: 0 if every change is safe, 1 if one is breaking, 3 if one is undecided, 2 if a schema cannot be read.
 """
 
 
@@ -59,8 +80,7 @@ def check(paths: tuple[str, ...], *, strict: bool, ignored: tuple[str, ...], for
     try:
         found = check_schemas(paths, ignored=ignored)
     except (SchemaSourceError, ValueError) as error:
-        click.echo(printable(f"Error: {error}"), err=True)
-        sys.exit(2)
+        _fail(str(error))
     if form == "json":
         click.echo(json_text([finding.to_dict() for finding in found], indent=2))
     else:
@@ -69,6 +89,84 @@ def check(paths: tuple[str, ...], *, strict: bool, ignored: tuple[str, ...], for
     counts = Counter(finding.level for finding in found)
     click.echo(_summary(counts), err=True)
     sys.exit(1 if counts[Level.ERROR] or (strict and found) else 0)
+
+
+@schema.command(help=_COMPAT_HELP)
+@click.argument("paths", nargs=-1, required=True)
+@click.option("--against", metavar="COMMIT", help="Compare with what the paths had in a commit of git.")
+@click.option("--strict", is_flag=True, help="Take both sides as they are written.")
+@click.option("--json", "as_json", is_flag=True, help="Print JSON instead of text.")
+def compat(paths: tuple[str, ...], against: str | None, *, strict: bool, as_json: bool) -> None:
+    """Print the comparisons, and a summary on stderr."""
+    from jsonschema import SchemaError  # can take a second, and `--help` waits for it
+
+    try:
+        compared = [found for old, new in _sides(paths, against) for found in _compared(old, new, strict=strict)]
+    except SchemaError as error:
+        _fail(error.message)
+    except (SchemaSourceError, ValueError) as error:
+        _fail(str(error))
+    if as_json:
+        click.echo(json_text([_comparison(pair, found) for pair, found in compared], indent=2))
+    else:
+        for pair, found in compared:
+            click.echo("\n".join(map(printable, _lines(pair, found))))
+    verdicts = Counter(found.verdict for _, found in compared)
+    click.echo(
+        ", ".join(f"{verdicts[verdict]} {verdict.value}" for verdict in Verdict if verdicts[verdict]), err=True
+    )
+    sys.exit(1 if verdicts[Verdict.BREAKING] else 3 if verdicts[Verdict.UNDECIDED] else 0)
+
+
+def _sides(paths: tuple[str, ...], against: str | None) -> list[tuple[SchemaSet, SchemaSet]]:
+    if against is not None:
+        return [(read_commit(against, path), read_path(path)) for path in paths]
+    if len(paths) != 2:
+        raise ValueError("name two paths, the old one and the new one, or use --against")
+    return [(read_path(paths[0]), read_path(paths[1]))]
+
+
+def _compared(old: SchemaSet, new: SchemaSet, *, strict: bool) -> list[tuple[Pair, Comparison]]:
+    return [(pair, compare_pair(pair, old, new, strict=strict)) for pair in pairs(old, new)]
+
+
+def _fail(problem: str) -> NoReturn:
+    click.echo(printable(f"Error: {problem}"), err=True)
+    sys.exit(2)
+
+
+def _comparison(pair: Pair, found: Comparison) -> dict[str, Any]:
+    return {
+        "file": pair.name,
+        "old_version": pair.old and pair.old.version,
+        "new_version": pair.new and pair.new.version,
+        "verdict": found.verdict.value,
+        "bump": found.bump,
+        "changes": [change.to_dict() for change in found.changes],
+        "reasons": found.reasons,
+    }
+
+
+def _lines(pair: Pair, found: Comparison) -> Iterator[str]:
+    """Yield the verdict, and a line for each change and reason, with the event that proves it."""
+    versions = f"{pair.old.version if pair.old else 'none'} to {pair.new.version if pair.new else 'none'}"
+    yield f"{pair.name}: {found.verdict.value}, version {versions}, due bump: {found.bump}"
+    for change in found.changes:
+        place = change.pointer if change.pointer not in {"", "/"} else "the event"
+        yield f"  hurts {change.hurt.value}: {change.keyword} at {place}: {change.message[:_MAX_MESSAGE]}"
+        if change.event is not None:
+            yield f"    event: {json_text(_shortened(change.event))}"
+    for reason in found.reasons:
+        yield f"  undecided: {reason}"
+
+
+def _shortened(value: Any) -> Any:
+    """Return a value for people: long texts and lists are cut."""
+    if isinstance(value, str) and len(value) > 50:
+        return f"{value[:20]}… ({len(value)} characters)"
+    if isinstance(value, list):
+        return [*map(_shortened, value[:5]), *([f"… ({len(value)} items)"] if len(value) > 5 else [])]
+    return {name: _shortened(item) for name, item in value.items()} if isinstance(value, dict) else value
 
 
 def _summary(counts: Counter[Level]) -> str:
@@ -97,4 +195,5 @@ def _github(finding: Finding) -> str:
     )
 
 
+_MAX_MESSAGE: Final = 120
 _FORMS: Final[dict[str, Callable[[Finding], str]]] = {"text": _text, "github": _github}

@@ -16,9 +16,10 @@ from jupyter_otel_telemetry.schemas.annotations import (
     severity_problem,
 )
 from jupyter_otel_telemetry.schemas.keywords import DATA, HOLD_LIST, HOLD_MAPPING, HOLD_SCHEMA, walk
-from jupyter_otel_telemetry.schemas.metaschema import metaschema_problems, validator_class
+from jupyter_otel_telemetry.schemas.metaschema import metaschema_problems
 from jupyter_otel_telemetry.schemas.problems import Problem
 from jupyter_otel_telemetry.schemas.spelling import ANNOTATIONS, is_one_edit_away, spelling_problems
+from jupyter_otel_telemetry.workshop.drafts import INTRODUCED, draft_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -123,43 +124,12 @@ def _meant_keyword(keyword: str) -> str | None:
     return _PLAIN[close[0]] if close else None
 
 
-_NEWER: Final = {
-    "unevaluatedItems": 2019,
-    "unevaluatedProperties": 2019,
-    "dependentRequired": 2019,
-    "dependentSchemas": 2019,
-    "minContains": 2019,
-    "maxContains": 2019,
-    "prefixItems": 2020,
-    "if": 7,
-    "then": 7,
-    "else": 7,
-    "const": 6,
-    "contains": 6,
-    "propertyNames": 6,
-}
-_DRAFTS: Final = {
-    "Draft4Validator": (4, "draft 4"),
-    "Draft6Validator": (6, "draft 6"),
-    "Draft7Validator": (7, "draft 7"),
-    "Draft201909Validator": (2019, "draft 2019-09"),
-    "Draft202012Validator": (2020, "draft 2020-12"),
-}
-
-
-def _draft(document: Document) -> tuple[int, str]:
-    try:
-        return _DRAFTS[validator_class(document).__name__]
-    except ValueError:
-        return 2020, ""
-
-
 def no_effect(document: Document) -> Iterator[Problem]:
     """Yield each keyword that has no effect in its place: of another draft or type, or beside `$ref`."""
-    draft, draft_name = _draft(document)
+    draft, draft_name = draft_of(document)
     for path, subschema in walk(document):
         for keyword in subschema:
-            if _NEWER.get(keyword, 0) > draft:
+            if INTRODUCED.get(keyword, 0) > draft:
                 text = f"{keyword} has no effect in {draft_name}; add $schema of a newer draft"
                 yield Problem((*path, keyword), text)
         if draft <= 7 and isinstance(subschema.get("$ref"), str):

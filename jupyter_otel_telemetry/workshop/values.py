@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 from jupyter_otel_telemetry.names import EVENT_PREFIX
+from jupyter_otel_telemetry.schemas.annotations import are_categories
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
@@ -26,7 +27,8 @@ class Value(NamedTuple):
 
     `name` is that of the property, or None for an item or a branch. `subschema` stands at `path`; `keywords` also
     has those of the subschemas of which it is a branch. `attribute` is the name of the property's attribute, or None
-    below an array or a branch. `is_decided` tells whether a flag, true or false, applies.
+    below an array or a branch. `is_decided` tells whether a flag, true or false, applies. `is_personal` and
+    `categories` are those of the flags that apply.
     """
 
     path: Path
@@ -34,7 +36,9 @@ class Value(NamedTuple):
     subschema: dict[str, Any]
     keywords: dict[str, Any]
     attribute: str | None
-    is_decided: bool
+    is_decided: bool = False
+    is_personal: bool = False
+    categories: frozenset[str] = frozenset()
 
     @property
     def is_free_text(self) -> bool:
@@ -52,7 +56,7 @@ class Value(NamedTuple):
 
 def event_values(document: dict[str, Any]) -> Iterator[Value]:
     """Yield the values below the root of an event, except those that only `if`, `not` and `contains` mention."""
-    waiting = [Value((), None, document, document, "", _is_decided(document))]
+    waiting = [_flagged(Value((), None, document, document, ""))]
     while waiting:
         value = waiting.pop()
         if value.path:
@@ -81,8 +85,11 @@ def _below(value: Value) -> Iterator[Value]:
 def _child(
     value: Value, place: Path, subschema: dict[str, Any], name: str | None = None, attribute: str | None = None
 ) -> Value:
-    is_decided = value.is_decided or _is_decided(subschema)
-    return Value((*value.path, *place), name, subschema, subschema, attribute, is_decided)
+    return _flagged(
+        value._replace(
+            path=(*value.path, *place), name=name, subschema=subschema, keywords=subschema, attribute=attribute
+        )
+    )
 
 
 def _attribute(value: Value, name: str, subschema: dict[str, Any]) -> str | None:
@@ -102,5 +109,12 @@ def _list(value: Any) -> Iterable[tuple[int, dict[str, Any]]]:
     return [item for item in enumerate(value) if isinstance(item[1], dict)] if isinstance(value, list) else ()
 
 
-def _is_decided(subschema: dict[str, Any]) -> bool:
-    return isinstance(subschema.get("pii"), bool) or bool(subschema.get("categories"))
+def _flagged(value: Value) -> Value:
+    """Return a value with the flags of its subschema beside those from above."""
+    pii, categories = value.subschema.get("pii"), value.subschema.get("categories")
+    named = frozenset(categories or ()) if are_categories(categories) else frozenset()
+    return value._replace(
+        is_decided=value.is_decided or isinstance(pii, bool) or bool(categories),
+        is_personal=value.is_personal or pii is True,
+        categories=value.categories | named,
+    )

@@ -1,4 +1,5 @@
 import json
+import subprocess
 
 import pytest
 from builders import schema
@@ -88,3 +89,104 @@ class TestCheck:
 
         result = check(faulty, *ignored)
         assert (result.stdout, result.stderr.strip(), result.exit_code) == ("", "no findings", 0)
+
+
+def compat(*arguments):
+    return CliRunner().invoke(app, ["schema", "compat", *map(str, arguments)])
+
+
+def write(path, **changes):
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(json.dumps(schema(**changes)), encoding="utf-8")
+    return path
+
+
+NARROWER = {"action": {"enum": ["start"]}}
+
+
+class TestCompat:
+    def test_prints_whom_a_change_hurts_and_an_event(self, tmp_path):
+        """The place, the rule, and the proof."""
+        old, new = write(tmp_path / "1.json"), write(tmp_path / "2.json", version=2, properties=NARROWER)
+        lines = compat(old, new).stdout.splitlines()
+
+        assert lines[0] == f"{new}: breaking, version 1 to 2, due bump: major"
+        assert lines[1].startswith("  hurts those who write events: enum at /action: ")
+        event = json.loads(lines[2].removeprefix("    event: "))
+        assert event["action"] != "start"
+
+    def test_json_has_the_same(self, tmp_path):
+        """With the whole event."""
+        old, new = write(tmp_path / "1.json"), write(tmp_path / "2.json", version=2, properties=NARROWER)
+        [found] = json.loads(compat("--json", old, new).stdout)
+
+        assert (found["verdict"], found["old_version"], found["new_version"]) == ("breaking", "1", "2")
+        assert {change["hurt"] for change in found["changes"]} == {"writers"}
+
+    @pytest.mark.parametrize(
+        "changes, status",
+        [
+            ({"description": "x"}, 0),
+            ({"required": ["action"]}, 1),
+            ({"properties": {"action": {"$ref": "#"}}}, 3),
+            ({"properties": 3}, 2),
+        ],
+    )
+    def test_status_tells_the_verdict(self, changes, status, tmp_path):
+        """0 safe, 1 breaking, 3 undecided, 2 unreadable."""
+        old, new = write(tmp_path / "1.json"), write(tmp_path / "2.json", version=2, **changes)
+
+        assert compat(old, new).exit_code == status
+
+    def test_folders_are_compared_by_id(self, tmp_path):
+        """A new schema is safe, a removed one is breaking, and a version is compared with the one before it."""
+        for folder, versions in (("old", [1, 9]), ("new", [9, 10])):
+            for version in versions:
+                write(tmp_path / folder / f"{version}.json", version=version, title=f"Version {version}")
+        write(tmp_path / "old" / "gone.json", id="https://example.org/gone")
+        write(tmp_path / "new" / "added.json", id="https://example.org/added")
+        result = json.loads(compat("--json", tmp_path / "old", tmp_path / "new").stdout)
+
+        versions = {(one["old_version"], one["new_version"], one["verdict"]) for one in result}
+        assert versions == {("9", "9", "safe"), ("9", "10", "safe"), (None, "1", "safe"), ("1", None, "breaking")}
+
+    def test_content_that_changes_under_one_version_is_breaking(self, tmp_path):
+        """A version names one content; titles and descriptions are free."""
+        old = write(tmp_path / "old" / "a.json")
+        changed = {"properties": schema()["properties"] | {"new": {"type": "string"}}}
+        retitled, other = write(tmp_path / "1" / "a.json", title="x"), write(tmp_path / "2" / "a.json", **changed)
+
+        assert compat(old, retitled).exit_code == 0
+        assert "version at the event: the content of version 1 has changed" in compat(old, other).stdout
+
+    def test_compares_with_a_commit(self, tmp_path, monkeypatch):
+        """Of the repository that the path is in, wherever the command runs."""
+        for name in ("GIT_DIR", "GIT_WORK_TREE"):
+            monkeypatch.delenv(name, raising=False)
+        path = write(tmp_path / "repo" / "schemas" / "a.json")
+        for command in ("init -q", "add .", "-c user.name=a -c user.email=a@b commit -qm x"):
+            subprocess.run(["git", "-C", tmp_path / "repo", *command.split()], check=True)
+        write(path, version=2, properties=NARROWER)
+
+        for target in (path, path.parent, tmp_path / "repo"):
+            assert ": breaking, version 1 to 2" in compat("--against", "HEAD", target).stdout
+
+    @pytest.mark.parametrize(
+        "arguments",
+        [["one.json"], ["absent.json", "absent.json"], ["--against", "nope", "."], ["--against", "-x", "."]],
+    )
+    def test_mistake_is_one_line(self, arguments, tmp_path, monkeypatch):
+        """Without a traceback."""
+        monkeypatch.chdir(tmp_path)
+        result = compat(*arguments)
+
+        assert result.exit_code == 2
+        assert result.stderr.startswith("Error: ")
+        assert result.stderr.count("\n") == 1
+
+    def test_long_values_are_cut(self, tmp_path):
+        """An event is for people."""
+        old = write(tmp_path / "1.json")
+        new = write(tmp_path / "2.json", version=2, properties={"action": {"type": "string", "maxLength": 1000}})
+
+        assert max(map(len, compat(old, new).stdout.splitlines())) < 300
