@@ -24,8 +24,9 @@ Keep them, one JSON object a line:
     jupyter otel-telemetry listen --json > events.jsonl
 Show which properties of events are recorded, and why:
     jupyter otel-telemetry explain --config jupyterhub_config.py
-Find the problems of schemas:
+Find the problems of schemas, and changes that break somebody:
     jupyter otel-telemetry schema check schemas/
+    jupyter otel-telemetry schema compat --against main schemas/
 Inspect a spool, the folder in which events wait for their receiver:
     jupyter otel-telemetry spool status DIR
 Find the records that a store lacks:
