@@ -13,7 +13,7 @@ from traitlets.config import Config, LoggingConfigurable
 from traitlets.config.loader import DeferredConfig, LazyConfigValue
 
 from jupyter_otel_telemetry.dispatch import Dispatcher
-from jupyter_otel_telemetry.errors import PolicyError
+from jupyter_otel_telemetry.errors import PolicyError, SchemaSourceError
 from jupyter_otel_telemetry.events.record import EventRecord
 from jupyter_otel_telemetry.failure_log import FailureLog, log_safely
 from jupyter_otel_telemetry.handlers import final_handler
@@ -28,7 +28,9 @@ from jupyter_otel_telemetry.privacy.pseudonyms import find_pseudonym_key
 from jupyter_otel_telemetry.privacy.redaction import NO_PATHS
 from jupyter_otel_telemetry.schemas import downloads, sources
 from jupyter_otel_telemetry.schemas.folders import register_files
+from jupyter_otel_telemetry.schemas.installed import installed_documents
 from jupyter_otel_telemetry.schemas.registry import RegisteredSchemas, SchemaRegistry
+from jupyter_otel_telemetry.schemas.schema import id_pattern, version_text
 from jupyter_otel_telemetry.times import datetime_to_ns
 from jupyter_otel_telemetry.traits import AllowedSchemasTrait, Handlers, SecretText
 
@@ -310,6 +312,34 @@ class EventLog(LoggingConfigurable):
         if not paths:
             self.log.warning("no schemas registered: no *.yaml, *.yml or *.json in %s", folder)
         return register_files(self._registry, str(folder), paths)
+
+    def register_installed_schemas(self, pattern: str = "*") -> list[tuple[str, str]]:
+        """Register the schemas that installed packages ship, as far as their ids match a pattern.
+
+        A schema that cannot be used is another package's fault: it is logged as a warning and omitted.
+
+        Args:
+            pattern: an id, in which `*` stands for any text.
+
+        Returns:
+            Id and version of each, by package.
+
+        """
+        matching = id_pattern(pattern)
+        documents = {
+            path: document for path, document in installed_documents() if matching.fullmatch(str(document.get("$id")))
+        }
+        try:
+            registered = register_files(self._registry, "installed packages", list(documents))
+        except SchemaSourceError as error:
+            self.log.warning("%s", error)
+            keys = [
+                (str(document.get("$id")), version_text(document.get("version"))) for document in documents.values()
+            ]
+            registered = [key for key in keys if key in self._registry.current]
+        if not documents:
+            self.log.warning("no schemas registered: no installed package ships one whose id matches %s", pattern)
+        return registered
 
     def add_modifier(self, fn: Modifier, schema_id: str | None = None) -> None:
         """Let `fn` change events, of one schema or (None) of all, before they are validated.

@@ -38,7 +38,7 @@ _HELP = """\
 Show which properties are recorded, withheld or pseudonymized, and why.
 
 Reads the options of EventLog and the handlers of jupyter_events' EventLogger from a configuration, and applies them
-to the given schemas, or else to those of the installed JupyterHub and Jupyter Server. A .py configuration is run,
+to the given schemas, or else to those that installed packages ship. A .py configuration is run,
 but its handlers open no file or spool and send nothing. Without a configuration, all schemas are allowed, without
 options.
 
@@ -65,7 +65,7 @@ _ASSIGN = "write c.EventLogger.handlers = [OTLPHandler()] in a .py configuration
     "wanted",
     multiple=True,
     metavar="FILE|FOLDER|ID",
-    help="Schemas to explain; may be repeated. An ID is one of the installed JupyterHub or Jupyter Server.",
+    help="Schemas to explain; may be repeated. An ID is that of an installed schema.",
 )
 @click.option("--json", "as_json", is_flag=True, help="Print JSON instead of tables.")
 def explain(config: Path | None, wanted: tuple[str, ...], *, as_json: bool) -> None:

@@ -7,9 +7,14 @@ from collections import Counter
 from typing import TYPE_CHECKING, Any, Final, NoReturn
 
 import click
+from rich.table import Table
+from rich.text import Text
 
-from jupyter_otel_telemetry.cli.output import Commands, json_text, printable
+from jupyter_otel_telemetry.cli.output import Commands, json_text, print_report, printable
 from jupyter_otel_telemetry.errors import SchemaSourceError
+from jupyter_otel_telemetry.schemas.installed import installed_files
+from jupyter_otel_telemetry.schemas.schema import id_pattern, version_text
+from jupyter_otel_telemetry.schemas.sources import read_file
 from jupyter_otel_telemetry.workshop import Level, Verdict, check_schemas
 from jupyter_otel_telemetry.workshop.compat import compare_pair
 from jupyter_otel_telemetry.workshop.versions import pairs, read_commit, read_path
@@ -31,7 +36,7 @@ Check schemas: every problem, with its file, line and column.
     cat event.yaml | jupyter otel-telemetry schema check -
 
 PATHS are files, folders, https URLs, or - for standard input. Schemas of one call may refer to each other, and to
-those of the installed JupyterHub and Jupyter Server. A comment `# noqa: RULE` in the line of a finding removes it.
+those that installed packages ship. A comment `# noqa: RULE` in the line of a finding removes it.
 
 An error is a schema that cannot be registered, or does not mean what it says; a warning, one that should be better.
 Exit code: 0 without errors (with --strict, without findings), 1 with errors, 2 if nothing could be checked.
@@ -89,6 +94,50 @@ def check(paths: tuple[str, ...], *, strict: bool, ignored: tuple[str, ...], for
     counts = Counter(finding.level for finding in found)
     click.echo(_summary(counts), err=True)
     sys.exit(1 if counts[Level.ERROR] or (strict and found) else 0)
+
+
+_LIST_HELP = """\
+List the schemas that installed packages ship.
+
+\b
+    jupyter otel-telemetry schema list
+    jupyter otel-telemetry schema list --json
+
+PATTERN is an id, in which asterisks stand for any text. Packages ship schemas in share/jupyter/event-schemas/NAME, or name a
+folder by an entry point of the group jupyter_otel_telemetry.schemas.
+"""
+
+
+@schema.command("list", help=_LIST_HELP)
+@click.argument("pattern", default="*")
+@click.option("--json", "as_json", is_flag=True, help="Print JSON instead of a table.")
+def list_installed(pattern: str, *, as_json: bool) -> None:
+    """Print a row for each schema; files that cannot be read are named on stderr."""
+    matching = id_pattern(pattern)
+    rows: list[dict[str, str]] = []
+    for package, path in installed_files():
+        try:
+            document = read_file(path)
+        except SchemaSourceError as error:
+            click.echo(printable(str(error)), err=True)
+            continue
+        if matching.fullmatch(str(document.get("$id"))):
+            names = {name.strip("$"): version_text(document.get(name)) for name in ("$id", "version", "title")}
+            rows.append({"package": package, **names, "file": str(path)})
+    if as_json:
+        click.echo(json_text(rows, indent=2))
+    else:
+        print_report(lambda console: console.print(_table(rows)))
+
+
+def _table(rows: list[dict[str, str]]) -> Table:
+    table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0))
+    for title in ("package", "id", "version", "title"):
+        table.add_column(title, overflow="fold")
+        table.columns[-1].header_style = "bold"
+    for row in rows:
+        table.add_row(*(Text(printable(row[title])) for title in ("package", "id", "version", "title")))
+    return table
 
 
 @schema.command(help=_COMPAT_HELP)

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import copy
-import fnmatch
-import re
 from collections.abc import Callable, Collection, Mapping
 from dataclasses import fields
 from itertools import islice
@@ -17,6 +15,7 @@ from jupyter_otel_telemetry.privacy.names import UPGRADE, UnseenNames, check_nam
 from jupyter_otel_telemetry.privacy.pseudonyms import Pseudonymizer, missing_key
 from jupyter_otel_telemetry.privacy.redaction import NO_PATHS, Options, Redaction
 from jupyter_otel_telemetry.schemas.installed import installed_versions
+from jupyter_otel_telemetry.schemas.schema import id_pattern
 
 if TYPE_CHECKING:
     from jupyter_otel_telemetry.schemas.flags import Location
@@ -52,7 +51,7 @@ class Policy:
         self._source = copy_option(option, where)
         self.entries = _parsed(self._source, where)
         patterns = sorted((entry for entry in self.entries if "*" in entry), key=_specificity, reverse=True)
-        self._patterns = [(_compiled(pattern), pattern) for pattern in patterns]
+        self._patterns = [(id_pattern(pattern), pattern) for pattern in patterns]
         self._found: dict[str, str | None] = {}
         self._unseen = UnseenNames()
         self._redactions: dict[EventType | tuple[EventType, frozenset[str]], Redaction | None] = {}
@@ -239,11 +238,6 @@ def _options(value: Any, where: str) -> Options:
 
 def _specificity(pattern: str) -> tuple[int, str]:
     return len(pattern.replace("*", "")), pattern
-
-
-def _compiled(pattern: str) -> re.Pattern[str]:
-    # In which only * is special, and which takes no exponential time.
-    return re.compile(fnmatch.translate(re.sub(r"([?[])", r"[\1]", pattern)))
 
 
 def _no_pseudonym(_value: Any) -> None:

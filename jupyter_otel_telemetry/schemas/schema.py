@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import fnmatch
 import math
 import re
 import uuid
@@ -28,7 +29,7 @@ from jupyter_otel_telemetry.schemas.spelling import spelling_problems
 if TYPE_CHECKING:
     from jupyter_otel_telemetry.schemas.flags import SchemaFlags
 
-__all__ = ["EventType", "Schema", "last_segment", "parse_schema", "version_text"]
+__all__ = ["EventType", "Schema", "id_pattern", "last_segment", "parse_schema", "version_text"]
 
 _MAX_ID: Final = 2_048
 """Characters of an `$id`."""
@@ -223,3 +224,11 @@ def last_segment(schema_id: str) -> str:
     if not parts:
         return schema_id
     return "/".join(parts[-2:] if re.fullmatch(r"v?[0-9.]+", parts[-1]) else parts[-1:])
+
+
+def id_pattern(pattern: str) -> re.Pattern[str]:
+    """Return the regular expression of a pattern of schema ids, in which `*` stands for any text.
+
+    Nothing else is special, and matching takes no exponential time.
+    """
+    return re.compile(fnmatch.translate(re.sub(r"([?[])", r"[\1]", pattern)))

@@ -190,3 +190,19 @@ class TestCompat:
         new = write(tmp_path / "2.json", version=2, properties={"action": {"type": "string", "maxLength": 1000}})
 
         assert max(map(len, compat(old, new).stdout.splitlines())) < 300
+
+
+class TestList:
+    def test_shows_installed_schemas(self):
+        """With package, version and title."""
+        lines = CliRunner().invoke(app, ["schema", "list", "*hub*"], env={"COLUMNS": "200"}).stdout.splitlines()
+
+        [row] = lines[1:]
+        assert row.split()[:3] == ["jupyterhub", "https://schema.jupyter.org/jupyterhub/events/server-action", "1"]
+
+    def test_json_names_the_file(self):
+        """For other tools."""
+        rows = json.loads(CliRunner().invoke(app, ["schema", "list", "--json"]).stdout)
+
+        assert {"jupyterhub", "jupyter_server"} <= {row["package"] for row in rows}
+        assert all(row["file"].endswith(".yaml") for row in rows if row["package"] == "jupyterhub")
