@@ -103,8 +103,8 @@ List the schemas that installed packages ship.
     jupyter otel-telemetry schema list
     jupyter otel-telemetry schema list --json
 
-PATTERN is an id, in which asterisks stand for any text. Packages ship schemas in share/jupyter/event-schemas/NAME, or name a
-folder by an entry point of the group jupyter_otel_telemetry.schemas.
+PATTERN is an id, in which asterisks stand for any text. Packages ship schemas in share/jupyter/event-schemas/NAME, or
+name a folder by an entry point of the group jupyter_otel_telemetry.schemas.
 """
 
 
