@@ -134,7 +134,7 @@ def _check_alone(file: _File, *, only_valid: bool) -> None:
             continue
         for count, problem in enumerate(rule.check(file.document or {})):
             if count == _MAX_FINDINGS:
-                file.add(rule.id, Problem((), f"further findings of {rule.id} are not shown"))
+                file.add(rule.id, Problem(problem.path, f"from here on, findings of {rule.id} are not shown"))
                 break
             file.add(rule.id, problem)
 

@@ -87,6 +87,8 @@ def compare_schemas(
     """
     changes = list(changed_meaning(old, new))
     reasons: list[str] = []
+    if _are_alike(old, new) and (old_others == new_others or "$ref" not in key(old)):
+        return Comparison(changes, is_same=not changes)
     try:
         before, after = canonical(old, old_others), canonical(new, new_others)
         is_same = key(before) == key(after)
@@ -111,10 +113,15 @@ def compare_pair(pair: Pair, old: SchemaSet, new: SchemaSet, *, strict: bool = F
         return Comparison([Change(Hurt.WRITERS, "", "$id", text)])
     before, after = pair.old.document, pair.new.document
     found = compare_schemas(before, after, strict=strict, old_others=old.targets(), new_others=new.targets())
-    if pair.old.key == pair.new.key and without_texts(before) != without_texts(after):
+    if pair.old.key == pair.new.key and not _are_alike(before, after):
         text = f"the content of version {pair.new.version} has changed; give the changed schema a new version"
         return replace(found, changes=[Change(Hurt.READERS, "", "version", text), *found.changes], is_same=False)
     return found
+
+
+def _are_alike(old: dict[str, Any], new: dict[str, Any]) -> bool:
+    """Tell whether two schemas differ in version, titles and descriptions at most."""
+    return key(without_texts(old) | {"version": 0}) == key(without_texts(new) | {"version": 0})
 
 
 _OBJECT: Final = {"type": "object"}

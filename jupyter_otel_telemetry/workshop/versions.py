@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from jupyter_otel_telemetry.errors import SchemaSourceError
+from jupyter_otel_telemetry.errors import SchemaSourceError, name_source
 from jupyter_otel_telemetry.schemas import documents, sources
 from jupyter_otel_telemetry.schemas.installed import installed_files
 from jupyter_otel_telemetry.schemas.schema import Schema, parse_schema
@@ -98,8 +98,9 @@ def _git(folder: Path, *arguments: str) -> bytes:
 def _schema(name: str, document: Mapping[str, Any]) -> tuple[str, Schema]:
     try:
         return name, parse_schema(document)
-    except ValueError as error:
-        raise ValueError(f"{name}: {error}") from error
+    except Exception as error:
+        name_source(error, name)
+        raise
 
 
 def _installed() -> Iterable[Schema]:
