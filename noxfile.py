@@ -74,6 +74,7 @@ def lint(session: nox.Session) -> None:
     session.run("ruff", "format", "--check")
     session.run("mypy")
     session.run("mypy", "deploy/grafana/dashboards.py")
+    session.run("mypy", "tests/workshop/typed_usage.py")
     site = Path(session.create_tmp()).resolve() / "site"
     session.run("sphinx-build", "-W", "--keep-going", "--quiet", "--fresh-env", "docs", str(site))
 

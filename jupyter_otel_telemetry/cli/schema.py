@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import sys
 from collections import Counter
-from typing import TYPE_CHECKING, Any, Final, NoReturn
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Final, NoReturn, TypeVar
 
 import click
 from rich.table import Table
@@ -17,6 +18,7 @@ from jupyter_otel_telemetry.schemas.schema import id_pattern, version_text
 from jupyter_otel_telemetry.schemas.sources import read_file
 from jupyter_otel_telemetry.workshop import Level, Verdict, check_schemas
 from jupyter_otel_telemetry.workshop.compat import compare_pair
+from jupyter_otel_telemetry.workshop.types import typed_module
 from jupyter_otel_telemetry.workshop.versions import pairs, read_commit, read_path
 
 if TYPE_CHECKING:
@@ -26,6 +28,8 @@ if TYPE_CHECKING:
     from jupyter_otel_telemetry.workshop.versions import Pair, SchemaSet
 
 __all__ = ["schema"]
+
+_Read = TypeVar("_Read")
 
 _CHECK_HELP = """\
 Check schemas: every problem, with its file, line and column.
@@ -140,6 +144,39 @@ def _table(rows: list[dict[str, str]]) -> Table:
     return table
 
 
+_TYPES_HELP = """\
+Write the Python types of events, for editors and type checkers.
+
+\b
+    jupyter otel-telemetry schema types schemas -o my_extension/events.py
+    jupyter otel-telemetry schema types schemas -o my_extension/events.py --check
+
+The module has a TypedDict for each schema, and a protocol `Events` with an overload of record_event for each version:
+annotate `log: Events = EventLog(...)`, and a type checker finds misspelt ids, versions and properties. With --check,
+nothing is written. Exit code: 0; 1 if the file differs from the schemas, with --check; 2 if a schema cannot be read.
+"""
+
+
+@schema.command(help=_TYPES_HELP)
+@click.argument("paths", nargs=-1, required=True)
+@click.option("-o", "--output", type=click.Path(dir_okay=False, path_type=Path), help="The file; default: stdout.")
+@click.option("--check", "only_check", is_flag=True, help="Compare the file with the schemas instead of writing it.")
+def types(paths: tuple[str, ...], output: Path | None, *, only_check: bool) -> None:
+    """Print or write the module, or compare it."""
+    if only_check and output is None:
+        raise click.UsageError("--check needs --output, the file to compare")
+    sets = _read_or_fail(lambda: [read_path(path) for path in paths])
+    targets = {schema_id: document for one in sets for schema_id, document in one.targets().items()}
+    module = typed_module([schema for one in sets for _, schema in one.schemas], targets)
+    if output is None:
+        click.echo(module, nl=False)
+    elif not only_check:
+        output.write_text(module, encoding="utf-8")
+    elif not output.exists() or output.read_text(encoding="utf-8") != module:
+        click.echo(printable(f"{output} differs from the schemas; write it again without --check"), err=True)
+        sys.exit(1)
+
+
 @schema.command(help=_COMPAT_HELP)
 @click.argument("paths", nargs=-1, required=True)
 @click.option("--against", metavar="COMMIT", help="Compare with what the paths had in a commit of git.")
@@ -147,14 +184,8 @@ def _table(rows: list[dict[str, str]]) -> Table:
 @click.option("--json", "as_json", is_flag=True, help="Print JSON instead of text.")
 def compat(paths: tuple[str, ...], against: str | None, *, strict: bool, as_json: bool) -> None:
     """Print the comparisons, and a summary on stderr."""
-    from jsonschema import SchemaError  # can take a second, and `--help` waits for it
-
-    try:
-        compared = [found for old, new in _sides(paths, against) for found in _compared(old, new, strict=strict)]
-    except SchemaError as error:
-        _fail(error.message)
-    except (SchemaSourceError, ValueError) as error:
-        _fail(str(error))
+    sides = _read_or_fail(lambda: _sides(paths, against))
+    compared = [found for old, new in sides for found in _compared(old, new, strict=strict)]
     if as_json:
         click.echo(json_text([_comparison(pair, found) for pair, found in compared], indent=2))
     else:
@@ -165,6 +196,17 @@ def compat(paths: tuple[str, ...], against: str | None, *, strict: bool, as_json
         ", ".join(f"{verdicts[verdict]} {verdict.value}" for verdict in Verdict if verdicts[verdict]), err=True
     )
     sys.exit(1 if verdicts[Verdict.BREAKING] else 3 if verdicts[Verdict.UNDECIDED] else 0)
+
+
+def _read_or_fail(read: Callable[[], _Read]) -> _Read:
+    from jsonschema import SchemaError  # can take a second, and `--help` waits for it
+
+    try:
+        return read()
+    except SchemaError as error:
+        _fail(error.message)
+    except (SchemaSourceError, ValueError) as error:
+        _fail(str(error))
 
 
 def _sides(paths: tuple[str, ...], against: str | None) -> list[tuple[SchemaSet, SchemaSet]]:
