@@ -19,13 +19,13 @@ from jupyter_otel_telemetry.schemas.sources import read_file
 from jupyter_otel_telemetry.workshop import Level, Verdict, check_schemas
 from jupyter_otel_telemetry.workshop.compat import compare_pair
 from jupyter_otel_telemetry.workshop.types import typed_module
-from jupyter_otel_telemetry.workshop.versions import pairs, read_commit, read_path
+from jupyter_otel_telemetry.workshop.versions import SchemaSet, pairs, read_commit, read_path
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
     from jupyter_otel_telemetry.workshop import Comparison, Finding
-    from jupyter_otel_telemetry.workshop.versions import Pair, SchemaSet
+    from jupyter_otel_telemetry.workshop.versions import Pair
 
 __all__ = ["schema"]
 
@@ -142,6 +142,35 @@ def _table(rows: list[dict[str, str]]) -> Table:
     for row in rows:
         table.add_row(*(Text(printable(row[title])) for title in ("package", "id", "version", "title")))
     return table
+
+
+_DOCS_HELP = """\
+Write an event dictionary: a page of Markdown for each schema, and an index.
+
+\b
+    jupyter otel-telemetry schema docs schemas -o docs/events
+
+A page has the meaning of an event; each property with its type, its attribute, and whether it is personal; an
+example, and the log record that is made of it; and the changes between versions. MyST and MkDocs read it. The
+keywords x-owner, x-purpose, x-retention, x-expires and x-supersedes are shown.
+"""
+
+
+@schema.command(help=_DOCS_HELP)
+@click.argument("paths", nargs=-1, required=True)
+@click.option(
+    "-o", "--output", required=True, type=click.Path(file_okay=False, path_type=Path), help="The folder of the pages."
+)
+def docs(paths: tuple[str, ...], output: Path) -> None:
+    """Write the pages."""
+    from jupyter_otel_telemetry.workshop.dictionary import dictionary  # with OpenTelemetry, which takes a second
+
+    sets = _read_or_fail(lambda: [read_path(path) for path in paths])
+    pages = dictionary(SchemaSet([item for one in sets for item in one.schemas]))
+    output.mkdir(parents=True, exist_ok=True)
+    for name, text in pages.items():
+        (output / name).write_text(text, encoding="utf-8")
+    click.echo(f"{len(pages)} pages in {printable(str(output))}", err=True)
 
 
 _TYPES_HELP = """\

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from datetime import date, datetime, timezone
 from typing import TYPE_CHECKING, Any, Final
 
 from jupyter_otel_telemetry.jsondata import json_pointer, short_repr
@@ -18,6 +19,7 @@ if TYPE_CHECKING:
 __all__ = [
     "attribute_collision",
     "event_name",
+    "expired",
     "no_description",
     "no_title",
     "unbounded",
@@ -116,3 +118,19 @@ def event_name(document: Document) -> Iterator[Problem]:
     else:
         text = f"the event name {short_repr(name)} is not made of lower-case words joined by dots, {example}"
         yield Problem(path, text)
+
+
+def expired(document: Document) -> Iterator[Problem]:
+    """Yield a date of expiry that has passed, or is not a date."""
+    if "x-expires" not in document:
+        return
+    value = document["x-expires"]
+    try:
+        day = date.fromisoformat(value)
+    except (TypeError, ValueError):
+        yield Problem(("x-expires",), f"x-expires must be a date such as 2027-12-31, not {short_repr(value)}")
+        return
+    if day <= datetime.now(tz=timezone.utc).date():
+        yield Problem(
+            ("x-expires",), f"the schema has expired on {day}; extend x-expires, or stop recording its events"
+        )

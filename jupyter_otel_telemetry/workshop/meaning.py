@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
     from jupyter_otel_telemetry.schemas.keywords import Path
 
-__all__ = ["changed_meaning"]
+__all__ = ["changed_meaning", "place_of"]
 
 
 def changed_meaning(old: dict[str, Any], new: dict[str, Any]) -> Iterator[Change]:
@@ -54,11 +54,12 @@ def _by_place(document: dict[str, Any]) -> dict[Path, list[Value]]:
     """Return the described values by their place in an event: the names of properties, `*` for items and others."""
     found: dict[Path, list[Value]] = {}
     for value in event_values(document):
-        found.setdefault(_place(value.path), []).append(value)
+        found.setdefault(place_of(value.path), []).append(value)
     return found
 
 
-def _place(path: Path) -> Path:
+def place_of(path: Path) -> Path:
+    """Return the place in an event that a path in its schema describes: names, and `*` for items and other names."""
     place: list[str | int] = []
     steps = list(reversed(path))
     while steps:

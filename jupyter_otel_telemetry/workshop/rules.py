@@ -50,6 +50,7 @@ RULES: Final = {
         Rule("event-name", Level.WARNING, advice.event_name),
         Rule("attribute-collision", Level.WARNING, advice.attribute_collision),
         Rule("type-conflict", Level.WARNING),
+        Rule("expired", Level.WARNING, advice.expired),
     )
 }
 """Every rule, by its id, in the order in which the documentation lists them."""

@@ -118,6 +118,7 @@ FAULTS = {
     "a rule of another type": (PROPERTIES + "a: {type: integer, maxLength: 3}", 4, "no-effect", "string"),
     "an undescribed property": (HEAD + "required: [b]\nproperties: {a: {}}", 3, "unknown-required", "not described"),
     "a default of another type": (PROPERTIES + "a: {type: string, default: 3}", 4, "invalid-example", "match"),
+    "an expiry that is no date": (HEAD + "x-expires: soon", 3, "expired", "must be a date"),
     "an event name in capitals": (HEAD + "otel: {event_name: Run.Started}", 3, "event-name", "lower-case"),
     "an event name as URL": (HEAD + "otel: {event_name: https://example.org/x}", 3, "event-name", "URL"),
     "an event name without namespace": (HEAD + "otel: {event_name: run}", 3, "event-name", "namespace"),
@@ -143,7 +144,7 @@ class TestRules:
         """In the order of the table of rules, under its level."""
         assert [name for name, _, _ in EXAMPLES] == list(RULES)
         assert PAGE.index("## Warnings") < PAGE.index("### no-effect")
-        assert [rule.level for rule in RULES.values()] == [Level.ERROR] * 8 + [Level.WARNING] * 11
+        assert [rule.level for rule in RULES.values()] == [Level.ERROR] * 8 + [Level.WARNING] * 12
 
     @pytest.mark.parametrize("rule, wrong, right", EXAMPLES, ids=[name for name, _, _ in EXAMPLES])
     def test_examples_of_the_page_are_true(self, rule, wrong, right, check):
