@@ -18,6 +18,7 @@ from jupyter_otel_telemetry.jsondata import json_pointer
 from jupyter_otel_telemetry.schemas.keywords import without_texts
 from jupyter_otel_telemetry.workshop.canonical import NotComparableError, canonical, closed, key, opened
 from jupyter_otel_telemetry.workshop.changes import Change, Hurt
+from jupyter_otel_telemetry.workshop.drafts import draft_of
 from jupyter_otel_telemetry.workshop.inclusion import Proof
 from jupyter_otel_telemetry.workshop.meaning import changed_meaning
 from jupyter_otel_telemetry.workshop.shapes import checker
@@ -89,6 +90,10 @@ def compare_schemas(
     reasons: list[str] = []
     if _are_alike(old, new) and (old_others == new_others or "$ref" not in key(old)):
         return Comparison(changes, is_same=not changes)
+    if (draft_of(old).number == 4) != (draft_of(new).number == 4):
+        return Comparison(
+            changes, ["one is of draft 4, to which 1.0 is not an integer, and the other of a later draft"]
+        )
     try:
         before, after = canonical(old, old_others), canonical(new, new_others)
         is_same = key(before) == key(after)

@@ -199,6 +199,15 @@ class TestReferences:
         assert target in found.reasons[0]
 
 
+class TestDrafts:
+    def test_draft_4_is_not_compared_with_a_later_one(self):
+        """They differ about 1.0, which is a hole in any proof."""
+        old, new = (schema(**{"$schema": f"http://json-schema.org/draft-0{number}/schema#"}) for number in (4, 7))
+
+        assert compare_schemas(old, new).verdict is Verdict.UNDECIDED
+        assert compare_schemas(old, old | {"version": 2}).verdict is Verdict.SAFE
+
+
 DRAFTS = {
     "http://json-schema.org/draft-04/schema#": jsonschema.Draft4Validator,
     "http://json-schema.org/draft-06/schema#": jsonschema.Draft6Validator,
