@@ -8,6 +8,7 @@ accepted only if it was made under the same tag.
 
 from __future__ import annotations
 
+import itertools
 import json
 from dataclasses import dataclass, field
 from fractions import Fraction
@@ -40,6 +41,8 @@ Tags = frozenset[str]
 
 NOTHING: Final[Conjunction] = (False,)
 _MAX_SHAPES: Final = 200
+_MAX_TRIED: Final = 1_000
+_TOO_MANY: Final = "its branches combine in too many ways"
 _TYPES: Final = ("null", "boolean", "number", "string", "array", "object")
 
 
@@ -148,15 +151,19 @@ def _shapes(text: str, *, wide: bool) -> list[Shape]:
     conjunction = tuple(json.loads(text))
     names = _all_names(conjunction) if wide else None
     found: list[Shape] = []
-    for count, flat in enumerate(_products(conjunction, names)):
+    for flat in _products(conjunction, names, itertools.count()):
         found += _merged(flat, names)
-        if max(count, len(found)) > _MAX_SHAPES:
-            raise NotComparableError(f"its branches combine in more than {_MAX_SHAPES} ways")
+        if len(found) > _MAX_SHAPES:
+            raise NotComparableError(_TOO_MANY)
     return found
 
 
-def _products(conjunction: Conjunction, names: set[str] | None) -> Iterator[list[dict[str, Any]]]:
+def _products(
+    conjunction: Conjunction, names: set[str] | None, tried: itertools.count[int]
+) -> Iterator[list[dict[str, Any]]]:
     """Yield the ways to choose a branch of each `anyOf`, each as schemas without `anyOf` and `allOf`."""
+    if next(tried) > _MAX_TRIED:
+        raise NotComparableError(_TOO_MANY)
     flat, choices = _divided(conjunction)
     if flat is None or (choices and not _merged(flat, names)):
         return
@@ -165,7 +172,7 @@ def _products(conjunction: Conjunction, names: set[str] | None) -> Iterator[list
         return
     first, *rest = choices.values()
     for branch in first:
-        yield from _products((*flat, branch, *({"anyOf": branches} for branches in rest)), names)
+        yield from _products((*flat, branch, *({"anyOf": branches} for branches in rest)), names, tried)
 
 
 def _divided(conjunction: Conjunction) -> tuple[list[dict[str, Any]] | None, dict[str, list[Any]]]:
@@ -387,15 +394,7 @@ def _all_names(conjunction: Iterable[Any]) -> set[str]:
         if not isinstance(schema, dict):
             continue
         names |= schema.get("properties", {}).keys()
-        if schema.keys() & {
-            "patternProperties",
-            "additionalProperties",
-            "if",
-            "then",
-            "else",
-            "dependentSchemas",
-            "not",
-        }:
+        if schema.keys() & {"patternProperties", "additionalProperties", "if", "dependentSchemas"}:
             names |= {"\0"}
         for keyword in IN_PLACE:
             names |= _all_names(schema.get(keyword, ()))
