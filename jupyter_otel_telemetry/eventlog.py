@@ -19,7 +19,7 @@ from jupyter_otel_telemetry.failure_log import FailureLog, log_safely
 from jupyter_otel_telemetry.handlers import final_handler
 from jupyter_otel_telemetry.hooks import Listener, Listeners, Modifier, ModifierFailed, Modifiers
 from jupyter_otel_telemetry.hostlog import use_host_log
-from jupyter_otel_telemetry.jsondata import copy_again
+from jupyter_otel_telemetry.jsondata import copy_again, version_text
 from jupyter_otel_telemetry.masking import mask_url
 from jupyter_otel_telemetry.metrics import SchemaAttributes, event_counters
 from jupyter_otel_telemetry.privacy.explain import Destination, explanations
@@ -30,7 +30,7 @@ from jupyter_otel_telemetry.schemas import downloads, sources
 from jupyter_otel_telemetry.schemas.folders import register_files
 from jupyter_otel_telemetry.schemas.installed import installed_documents
 from jupyter_otel_telemetry.schemas.registry import RegisteredSchemas, SchemaRegistry
-from jupyter_otel_telemetry.schemas.schema import id_pattern, version_text
+from jupyter_otel_telemetry.schemas.schema import id_pattern
 from jupyter_otel_telemetry.times import datetime_to_ns
 from jupyter_otel_telemetry.traits import AllowedSchemasTrait, Handlers, SecretText
 

@@ -26,6 +26,7 @@ __all__ = [
     "json_pointer",
     "object_text",
     "short_repr",
+    "version_text",
 ]
 
 MAX_DEPTH = 500
@@ -162,6 +163,15 @@ def int_text(number: int) -> str:
         return str(number)
     except ValueError:
         return hex(number)
+
+
+def version_text(version: Any) -> str:
+    """Text of a version, by which versions are compared: 1, 1.0 and "1" are the same, "1.0" is another one."""
+    if type(version) is str:
+        return version
+    if type(version) is float and version.is_integer() and abs(version) < 2**53:
+        return str(int(version))
+    return int_text(version) if type(version) is int else str(version)
 
 
 def json_bytes(value: Any) -> bytes:

@@ -12,8 +12,8 @@ from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 from jupyter_otel_telemetry._version import __version__
 from jupyter_otel_telemetry.forks import after_fork_in_child
+from jupyter_otel_telemetry.jsondata import version_text
 from jupyter_otel_telemetry.names import SCHEMA_ID, SCHEMA_VERSION, SCOPE_NAME
-from jupyter_otel_telemetry.schemas.schema import version_text
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping

@@ -16,9 +16,9 @@ import pytest
 from jupyter_otel_telemetry.eventlog import EventLog
 from jupyter_otel_telemetry.events import record as records
 from jupyter_otel_telemetry.events.record import EventRecord
+from jupyter_otel_telemetry.jsondata import version_text
 from jupyter_otel_telemetry.otlp.received import parse_json
 from jupyter_otel_telemetry.otlp.receiver import OTLPReceiver, ReceivedLog
-from jupyter_otel_telemetry.schemas.schema import version_text
 from jupyter_otel_telemetry.times import datetime_to_ns
 
 if TYPE_CHECKING:

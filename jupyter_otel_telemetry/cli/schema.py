@@ -13,8 +13,9 @@ from rich.text import Text
 
 from jupyter_otel_telemetry.cli.output import Commands, json_text, print_report, printable
 from jupyter_otel_telemetry.errors import SchemaSourceError
+from jupyter_otel_telemetry.jsondata import version_text
 from jupyter_otel_telemetry.schemas.installed import installed_files
-from jupyter_otel_telemetry.schemas.schema import id_pattern, version_text
+from jupyter_otel_telemetry.schemas.schema import id_pattern
 from jupyter_otel_telemetry.schemas.sources import read_file
 from jupyter_otel_telemetry.workshop import Level, Verdict, check_schemas
 from jupyter_otel_telemetry.workshop.compat import compare_pair

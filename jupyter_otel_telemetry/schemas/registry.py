@@ -12,10 +12,10 @@ from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 from jupyter_otel_telemetry.errors import SchemaConflict, SchemaNotRegistered, name_source
-from jupyter_otel_telemetry.jsondata import json_pointer, short_repr
+from jupyter_otel_telemetry.jsondata import json_pointer, short_repr, version_text
 from jupyter_otel_telemetry.metrics import of_schema
 from jupyter_otel_telemetry.schemas.keywords import without_texts
-from jupyter_otel_telemetry.schemas.schema import Schema, parse_schema, version_text
+from jupyter_otel_telemetry.schemas.schema import Schema, parse_schema
 from jupyter_otel_telemetry.schemas.versions import Key, Pins, needed_schemas, other_versions, pin
 
 if TYPE_CHECKING:

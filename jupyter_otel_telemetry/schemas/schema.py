@@ -11,7 +11,7 @@ from difflib import get_close_matches
 from functools import cached_property
 from typing import TYPE_CHECKING, Any, Final
 
-from jupyter_otel_telemetry.jsondata import NotJSONError, int_text, is_mapping, json_copy, short_repr
+from jupyter_otel_telemetry.jsondata import NotJSONError, is_mapping, json_copy, short_repr, version_text
 from jupyter_otel_telemetry.schemas.annotations import (
     PropertyNames,
     Severity,
@@ -29,7 +29,7 @@ from jupyter_otel_telemetry.schemas.spelling import spelling_problems
 if TYPE_CHECKING:
     from jupyter_otel_telemetry.schemas.flags import SchemaFlags
 
-__all__ = ["EventType", "Schema", "id_pattern", "last_segment", "parse_schema", "version_text"]
+__all__ = ["EventType", "Schema", "id_pattern", "last_segment", "parse_schema"]
 
 _MAX_ID: Final = 2_048
 """Characters of an `$id`."""
@@ -151,15 +151,6 @@ def _document(schema: Any) -> dict[str, Any]:
     if depth(document) > MAX_DEPTH:
         raise ValueError(f"{_described(document)} is nested deeper than {MAX_DEPTH} levels")
     return document
-
-
-def version_text(version: Any) -> str:
-    """Text of a version, by which versions are compared: 1, 1.0 and "1" are the same, "1.0" is another one."""
-    if type(version) is str:
-        return version
-    if type(version) is float and version.is_integer() and abs(version) < 2**53:
-        return str(int(version))
-    return int_text(version) if type(version) is int else str(version)
 
 
 def _described(document: dict[str, Any]) -> str:
