@@ -22,6 +22,7 @@ from jupyter_otel_telemetry.hostlog import use_host_log
 from jupyter_otel_telemetry.jsondata import copy_again, version_text
 from jupyter_otel_telemetry.masking import mask_url
 from jupyter_otel_telemetry.metrics import SchemaAttributes, event_counters
+from jupyter_otel_telemetry.privacy.censoring import censored
 from jupyter_otel_telemetry.privacy.explain import Destination, explanations
 from jupyter_otel_telemetry.privacy.policy import Policy, policies_of
 from jupyter_otel_telemetry.privacy.pseudonyms import find_pseudonym_key
@@ -493,7 +494,7 @@ class EventLog(LoggingConfigurable):
                 event = self._modifiers.apply(compiled.schema, compiled.validator.json_copy(event))
             return compiled, redaction, compiled.validator.checked(event)
         except Exception as error:
-            problem = error if redaction is None else compiled.validator.censored(error, redaction)
+            problem = error if redaction is None else censored(error, redaction, compiled.validator.name)
             if problem is error:
                 raise
         raise problem  # out here, where Python does not note the first one with it

@@ -16,11 +16,9 @@ from jupyter_otel_telemetry.jsondata import version_text
 from jupyter_otel_telemetry.names import SCHEMA_ID, SCHEMA_VERSION, SCOPE_NAME
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Mapping
+    from collections.abc import Callable, Container, Iterable, Mapping
 
     from opentelemetry.metrics import CallbackOptions, Meter, Observation
-
-    from jupyter_otel_telemetry.schemas.registry import Schemas
 
 __all__ = [
     "EventCounters",
@@ -132,8 +130,11 @@ class SchemaAttributes:
         self._schemas: object = None
         self._known: dict[tuple[Any, Any], Mapping[str, str] | None] = {}
 
-    def find(self, schemas: Schemas, schema_id: Any, version: Any) -> Mapping[str, str] | None:
-        """Return the attributes of a registered schema, else None, whatever was given."""
+    def find(self, schemas: Container[tuple[str, str]], schema_id: Any, version: Any) -> Mapping[str, str] | None:
+        """Return the attributes of a registered schema, else None, whatever was given.
+
+        `schemas` has id and version of each that is registered; another object means that they have changed.
+        """
         if self._schemas is not schemas:
             self._schemas, self._known = schemas, {}
         try:

@@ -14,7 +14,7 @@ import weakref
 from contextlib import suppress
 from multiprocessing import util as multiprocessing_util
 from queue import SimpleQueue
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final, Protocol
 
 from jupyter_otel_telemetry.failure_log import log_safely
 from jupyter_otel_telemetry.failures import failure_text
@@ -24,8 +24,6 @@ if TYPE_CHECKING:
     from types import FrameType
 
     from opentelemetry.sdk._logs import LoggerProvider
-
-    from jupyter_otel_telemetry.export.delivery import Delivery
 
 __all__ = [
     "FLUSH_TIMEOUT_S",
@@ -42,10 +40,20 @@ FLUSH_TIMEOUT_S: Final = 10.0
 _logger = logging.getLogger(__name__)
 
 
+class Concluding(Protocol):
+    """An exporter that has no time limit of its own."""
+
+    def give_up_in(self, seconds: float, /) -> None:
+        """Set the time after which waiting records are lost."""
+
+    def conclude(self) -> None:
+        """Count and log the records that are lost."""
+
+
 class _Pipeline:
     """An export pipeline, which ends once, whoever asks."""
 
-    def __init__(self, provider: LoggerProvider, delivery: Delivery | None) -> None:
+    def __init__(self, provider: LoggerProvider, delivery: Concluding | None) -> None:
         self._provider = provider
         self._delivery = delivery
         self.is_dropped = False
@@ -141,7 +149,7 @@ if hasattr(os, "register_at_fork"):
     os.register_at_fork(after_in_child=_pipelines.restart_in_child)
 
 
-def end_when_unused(handler: logging.Handler, provider: LoggerProvider, delivery: Delivery | None) -> None:
+def end_when_unused(handler: logging.Handler, provider: LoggerProvider, delivery: Concluding | None) -> None:
     """Arrange that a pipeline delivers its records, and ends, when its handler or the program does.
 
     Args:

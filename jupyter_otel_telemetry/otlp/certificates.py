@@ -4,17 +4,24 @@ from __future__ import annotations
 
 import ssl
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import Protocol
 
 from jupyter_otel_telemetry.failures import file_problem
-
-if TYPE_CHECKING:
-    from jupyter_otel_telemetry.otlp.settings import Found
 
 __all__ = ["check_files"]
 
 
-def check_files(authorities: Found, certificate: Found, key: Found) -> None:
+class NamedFile(Protocol):
+    """A file, or None without one, and the argument or variable that names it."""
+
+    @property
+    def value(self) -> str | None: ...
+
+    @property
+    def source(self) -> str: ...
+
+
+def check_files(authorities: NamedFile, certificate: NamedFile, key: NamedFile) -> None:
     """Check that these are readable PEM files, and the last two a certificate and its key.
 
     Raises:

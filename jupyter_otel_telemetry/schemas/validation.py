@@ -11,11 +11,10 @@ from jupyter_otel_telemetry.schemas.engine import MAX_DIGITS, LongIntegerError, 
 from jupyter_otel_telemetry.schemas.explaining import broken_rule, explanation
 
 if TYPE_CHECKING:
-    from jupyter_otel_telemetry.privacy.redaction import Redaction
     from jupyter_otel_telemetry.schemas.keywords import Path
     from jupyter_otel_telemetry.schemas.references import Document, SchemaDocuments
 
-__all__ = ["EventValidator"]
+__all__ = ["EventValidator", "invalid_event"]
 
 
 class EventValidator:
@@ -23,7 +22,7 @@ class EventValidator:
 
     Args:
         documents: the schema, and those that it reaches by `$ref`.
-        name: how messages call the schema.
+        name: how messages call the schema; also an attribute.
 
     Raises:
         jsonschema.SchemaError: the schema cannot be applied.
@@ -31,7 +30,7 @@ class EventValidator:
     """
 
     def __init__(self, documents: SchemaDocuments, name: str) -> None:
-        self._name = name
+        self.name = name
         self._known_names = documents.root.get("properties", {}).keys()  # none of which is reserved
         self._documents = documents
         self._compiled_rules: dict[Any, Any] = {}
@@ -97,18 +96,13 @@ class EventValidator:
                 raise self._invalid((), str(error)) from None
 
     def _invalid(self, path: Path, problem: str, **details: Any) -> jsonschema.ValidationError:
-        message = f"event does not match {self._name}: at {json_pointer(path)}, {problem}"
-        return jsonschema.ValidationError(message, path=path, **details)
+        return invalid_event(self.name, path, problem, **details)
 
-    def censored(self, error: Exception, redaction: Redaction) -> Exception:
-        """Return an error without the content of redacted values, names included."""
-        if not isinstance(error, jsonschema.ValidationError):
-            return error
-        hidden = redaction.hidden_on(tuple(error.absolute_path))
-        if hidden is None:
-            return error
-        rule = error.validator if isinstance(error.validator, str) else "a rule of JSON"
-        return self._invalid(hidden, f"a withheld value violates {rule}", validator=rule)
+
+def invalid_event(schema: str, path: Path, problem: str, **details: Any) -> jsonschema.ValidationError:
+    """Return the error of an event that does not match its schema, which messages call `schema`."""
+    message = f"event does not match {schema}: at {json_pointer(path)}, {problem}"
+    return jsonschema.ValidationError(message, path=path, **details)
 
 
 def _is_reserved(name: str) -> bool:

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Final, NamedTuple
 
 from jupyter_otel_telemetry.spool import files
 from jupyter_otel_telemetry.spool.files import File
-from jupyter_otel_telemetry.spool.groups import SUFFIX, Group, GroupFiles, Unreadable, groups_in, parts
+from jupyter_otel_telemetry.spool.groups import Group, GroupFiles, Unreadable, groups_in, parts
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 
     Result = TypeVar("Result")
 
-__all__ = ["Acknowledged", "AcknowledgedFiles", "acknowledged_files", "acknowledged_in", "making_way", "removable"]
+__all__ = ["Acknowledged", "AcknowledgedFiles", "acknowledged_in", "making_way", "removable"]
 
 _FILES_PER_PERIOD: Final = 8
 """A file is removed as a whole: its first record is kept longer than wanted by at most this part of the time."""
@@ -73,11 +73,6 @@ class AcknowledgedFiles:
         """
         note = {"time_ns": time.time_ns()}
         return sum(self._files.append(Group(note, part)) for part in parts(entries, self._segment_bytes))
-
-
-def acknowledged_files(folder: Path) -> list[Path]:
-    """Return the files with acknowledged records, the oldest first; raise `OSError`."""
-    return [folder / name for name in sorted(files.names_in(folder)) if name.endswith(SUFFIX)]
 
 
 def acknowledged_in(path: Path) -> Iterator[Acknowledged | Unreadable]:

@@ -16,8 +16,8 @@ from typing import TYPE_CHECKING, Any, Final
 
 from jupyter_otel_telemetry.options import suggestion
 from jupyter_otel_telemetry.spool import files
-from jupyter_otel_telemetry.spool.acknowledged import acknowledged_files
 from jupyter_otel_telemetry.spool.files import File
+from jupyter_otel_telemetry.spool.groups import group_files
 from jupyter_otel_telemetry.spool.journal import Journal
 from jupyter_otel_telemetry.spool.rejected import rejected_files
 
@@ -238,7 +238,7 @@ class SpoolFolder:
 
     def acknowledged_files(self) -> list[Path]:
         """Return the files with acknowledged records, the oldest first; raise `OSError`."""
-        return acknowledged_files(self.acknowledged)
+        return group_files(self.acknowledged)
 
     def journals(self) -> list[Path]:
         """Return the folders of all journals, the oldest first; raise `OSError`."""

@@ -33,7 +33,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
     from pathlib import Path
 
-__all__ = ["SUFFIX", "Group", "GroupFiles", "Unreadable", "groups_in", "locked", "parts"]
+__all__ = ["SUFFIX", "Group", "GroupFiles", "Unreadable", "group_files", "groups_in", "locked", "parts"]
 
 SUFFIX: Final = ".seg"
 
@@ -50,6 +50,11 @@ class Unreadable(NamedTuple):
 
     problem: str
     data: bytes
+
+
+def group_files(folder: Path) -> list[Path]:
+    """Return the files of a folder, the oldest first; raise `OSError`."""
+    return [folder / name for name in sorted(files.names_in(folder)) if name.endswith(SUFFIX)]
 
 
 class GroupFiles:
