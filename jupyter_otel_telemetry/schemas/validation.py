@@ -99,7 +99,7 @@ class EventValidator:
         return invalid_event(self.name, path, problem, **details)
 
 
-def invalid_event(schema: str, path: Path, problem: str, **details: Any) -> jsonschema.ValidationError:
+def invalid_event(schema: str, path: Path, problem: str, /, **details: Any) -> jsonschema.ValidationError:
     """Return the error of an event that does not match its schema, which messages call `schema`."""
     message = f"event does not match {schema}: at {json_pointer(path)}, {problem}"
     return jsonschema.ValidationError(message, path=path, **details)
